@@ -1,0 +1,107 @@
+//! How far another clock is from ours, measured over a connection.
+//!
+//! The method is NTP's (RFC 5905 section 8): four timestamps give an offset that is wrong by at most half the round
+//! trip, and the sample with the shortest round trip of the last few is the best one.
+
+use std::collections::VecDeque;
+
+/// Samples looked back on. At one a second, a path that became slower for good is believed after this many seconds.
+const WINDOW: usize = 16;
+
+/// One exchange: sent and received by us, received and answered by the other side. Unix microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// Our clock when the question left.
+    pub sent: u64,
+    /// The other clock when it arrived there.
+    pub arrived: u64,
+    /// The other clock when the answer left.
+    pub answered: u64,
+    /// Our clock when it was back.
+    pub back: u64,
+}
+
+/// The best estimate from the last exchanges.
+#[derive(Debug, Clone, Default)]
+pub struct ClockFilter {
+    samples: VecDeque<Offset>,
+}
+
+/// An estimate: what to add to our clock to read the other one, and how long the round trip took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offset {
+    /// The other clock minus ours, microseconds.
+    pub offset_us: i64,
+    /// Round trip without the time the other side took, microseconds.
+    pub rtt_us: u64,
+}
+
+impl ClockFilter {
+    /// Takes in one exchange. Clocks that ran backwards meanwhile are ignored.
+    pub fn sample(&mut self, exchange: Exchange) {
+        let Exchange { sent, arrived, answered, back } = exchange;
+        let (Some(round), Some(there)) = (back.checked_sub(sent), answered.checked_sub(arrived)) else { return };
+        let signed = |a: u64, b: u64| i64::try_from(i128::from(a) - i128::from(b)).ok();
+        let (Some(out), Some(home)) = (signed(arrived, sent), signed(answered, back)) else { return };
+        if self.samples.len() == WINDOW {
+            self.samples.pop_front();
+        }
+        let offset_us = i64::midpoint(out, home);
+        self.samples.push_back(Offset { offset_us, rtt_us: round.saturating_sub(there) });
+    }
+
+    /// The sample with the shortest round trip; `None` before the first.
+    pub fn best(&self) -> Option<Offset> {
+        self.samples.iter().copied().min_by_key(|sample| sample.rtt_us)
+    }
+}
+
+impl Offset {
+    /// Reads the other clock when ours shows `ours`.
+    pub fn to_theirs(self, ours: u64) -> u64 {
+        ours.saturating_add_signed(self.offset_us)
+    }
+
+    /// What our clock shows when the other shows `theirs`.
+    pub fn to_ours(self, theirs: u64) -> u64 {
+        theirs.saturating_add_signed(self.offset_us.saturating_neg())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_offset_of_a_skewed_clock() {
+        let mut filter = ClockFilter::default();
+        assert_eq!(filter.best(), None);
+        // The other clock is 5,000 ahead; the path takes 100 out and 300 home, then 50 both ways.
+        filter.sample(Exchange { sent: 1_000, arrived: 6_100, answered: 6_110, back: 1_410 });
+        assert_eq!(filter.best(), Some(Offset { offset_us: 4_900, rtt_us: 400 }));
+        filter.sample(Exchange { sent: 2_000, arrived: 7_050, answered: 7_060, back: 2_110 });
+        let best = filter.best().unwrap();
+        assert_eq!(best, Offset { offset_us: 5_000, rtt_us: 100 });
+        assert_eq!(best.to_theirs(10), 5_010);
+        assert_eq!(best.to_ours(5_010), 10);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_no_sample() {
+        let mut filter = ClockFilter::default();
+        filter.sample(Exchange { sent: 1_000, arrived: 1_000, answered: 1_000, back: 900 });
+        filter.sample(Exchange { sent: 1_000, arrived: 1_000, answered: 900, back: 1_100 });
+        filter.sample(Exchange { sent: 0, arrived: u64::MAX, answered: u64::MAX, back: 0 });
+        assert_eq!(filter.best(), None);
+    }
+
+    #[test]
+    fn the_window_forgets() {
+        let mut filter = ClockFilter::default();
+        for i in 0..=WINDOW as u64 {
+            let rtt = if i == 0 { 1 } else { 100 };
+            filter.sample(Exchange { sent: i, arrived: i, answered: i, back: i + rtt });
+        }
+        assert_eq!(filter.best().unwrap().rtt_us, 100);
+    }
+}

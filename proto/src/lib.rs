@@ -1,0 +1,36 @@
+//! The vocabulary of a mesh, on the wire and at rest, shared by the coordinator and every node.
+//!
+//! Reading order along the data flow: [`label`], [`path`], [`digest`] name things; [`manifest`] lists a cut and
+//! [`sign`] proves it; [`plan`] says what a holder of one cut needs for another and [`codec`] how it travels;
+//! [`wire`] frames it over the connections that [`tls`] builds; [`store`] keeps it; [`flip`] decides what may be
+//! served. Every bound on what is accepted from outside stands in [`limits`], with its reason.
+//!
+//! Nothing here depends on the coordinator or the node, and only [`store`] touches disk.
+
+#![cfg_attr(test, allow(clippy::cast_possible_truncation))]
+
+pub mod clock;
+pub mod codec;
+pub mod digest;
+pub mod flip;
+pub mod ids;
+pub mod label;
+pub mod limits;
+pub mod manifest;
+pub mod media;
+pub mod path;
+pub mod plan;
+pub mod sign;
+pub mod store;
+pub mod tls;
+pub mod token;
+pub mod units;
+pub mod wire;
+
+pub use digest::{Digest, Sha256};
+pub use flip::{Flip, FlipKind, Mark};
+pub use ids::{MeshId, NodeId, Zone};
+pub use label::CutLabel;
+pub use manifest::{CutKey, Entry, Manifest};
+pub use path::SitePath;
+pub use sign::{Signed, SigningKey, VerifyingKey};

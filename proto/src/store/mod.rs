@@ -1,0 +1,459 @@
+//! Cuts at rest, on both sides: append-only packs, and an index that can be made anew from them.
+//!
+//! A cut is one pack with one fsync: its signed manifest, and its blobs as they came (or, at the coordinator, the
+//! package itself with the blobs' places in it). [`Store::commit`] returns when the cut will survive a power cut.
+//!
+//! A node also keeps the plain bytes of each new blob, to serve from, in a second pack of the cut that is *not* waited
+//! for: all in it can be decoded again from the first. It is trusted after a restart only if it was
+//! [settled](Store::settle) before, or if every byte of it verifies.
+//!
+//! What this refuses: to list a pack that is not complete, to hand out a blob under a name that its bytes do not have
+//! (when decoding; plain reads are verified when the pack is opened), and to throw away anything that was whole once:
+//! damaged files are moved to `aside/`.
+
+mod index;
+mod pack;
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+pub use self::{
+    index::Form,
+    pack::{PackWriter, PackageStream},
+};
+use self::{
+    index::{CutPlaces, Index, Known, Place},
+    pack::{Kind, Record},
+};
+use crate::{
+    CutKey, Digest, Manifest, Signed,
+    codec::{self, Coding},
+};
+
+/// Suffix of the pack of a cut.
+const CUT: &str = "cut";
+/// Suffix of the pack of plain bytes.
+const PLAIN: &str = "plain";
+/// Second suffix of a plain pack that the disk may not hold yet.
+const UNSETTLED: &str = "unsettled";
+/// Second suffix of a pack being written.
+const TMP: &str = "tmp";
+
+/// How many patches may hang on each other before a blob counts as damaged. A night has fewer cuts than this.
+const MAX_CHAIN: u32 = 4096;
+
+/// What went wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk.
+    #[error("disk: {0}")]
+    Io(#[from] io::Error),
+    /// The index; restart to have it made anew from the packs.
+    #[error("index: {0}")]
+    Index(#[from] sled::Error),
+    /// Bytes at rest are not what was written.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// No such blob.
+    #[error("blob {0} is not in the store")]
+    Missing(Digest),
+    /// Another process uses it.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+}
+
+/// What [`Store::open`] found.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Packs that a crash left unfinished, removed: nothing in them was acknowledged.
+    pub unfinished: usize,
+    /// Packs that were entered into the index again.
+    pub reindexed: usize,
+    /// Packs of plain bytes that did not verify, removed: they will be decoded again.
+    pub replaced: usize,
+    /// Damaged packs, moved to `aside/`.
+    pub damaged: Vec<String>,
+}
+
+/// A store in one folder, for one process. Cheap to clone; all methods block and belong on blocking threads.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    index: Index,
+    files: Mutex<HashMap<u32, Arc<File>>>,
+    names: Mutex<HashMap<u32, String>>,
+    unsettled: Mutex<Vec<(PathBuf, Arc<File>)>>,
+    next_pack: AtomicU32,
+    next_tmp: AtomicU64,
+    /// Held for the life of the store, so that no second process opens it.
+    _lock: File,
+}
+
+/// A blob at rest, in one form.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    file: Arc<File>,
+    place: Place,
+}
+
+impl Blob {
+    /// Bytes at rest.
+    pub fn len(&self) -> u64 {
+        self.place.len
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.place.len == 0
+    }
+
+    /// Bytes once decoded.
+    pub fn size(&self) -> u64 {
+        self.place.size
+    }
+
+    /// How the bytes are coded.
+    pub fn coding(&self) -> Coding {
+        self.place.coding
+    }
+
+    /// All bytes, as they rest.
+    ///
+    /// # Errors
+    /// What reading the file gives.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        pack::read(&self.file, self.place.offset, self.place.len)
+    }
+
+    /// Fills `buffer` from `at` bytes into the blob.
+    ///
+    /// # Errors
+    /// What reading the file gives, or if the blob ends before the buffer.
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        if at.checked_add(buffer.len() as u64).is_none_or(|end| end > self.place.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.read_exact_at(buffer, self.place.offset.saturating_add(at))
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, making it if need be, and mends what a crash left.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another process has it; otherwise only what the disk gives.
+    pub fn open(dir: &Path) -> Result<(Self, Recovery), StoreError> {
+        fs::create_dir_all(dir.join("packs"))?;
+        let lock = File::create(dir.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => StoreError::InUse(dir.into()),
+            fs::TryLockError::Error(error) => StoreError::Io(error),
+        })?;
+        let (index, _) = Index::open(&dir.join("index"))?;
+        let store = Self(Arc::new(Inner {
+            dir: dir.into(),
+            index,
+            files: Mutex::default(),
+            names: Mutex::default(),
+            unsettled: Mutex::default(),
+            next_pack: AtomicU32::new(1),
+            next_tmp: AtomicU64::new(1),
+            _lock: lock,
+        }));
+        let recovery = store.recover()?;
+        Ok((store, recovery))
+    }
+
+    /// Starts a pack. Dropped unfinished, it leaves nothing.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn begin(&self) -> Result<PackWriter, StoreError> {
+        let number = self.0.next_tmp.fetch_add(1, Ordering::Relaxed);
+        Ok(PackWriter::create(self.packs_dir().join(format!("{number}.{TMP}")))?)
+    }
+
+    /// Makes a cut durable and visible. When this returns, the cut survives a power cut.
+    ///
+    /// # Errors
+    /// What the disk or the index give; the cut is then not committed.
+    pub fn commit(&self, pack: &PackWriter, cut: &CutKey, manifest: &Signed<Manifest>) -> Result<(), StoreError> {
+        let signed = postcard::to_stdvec(manifest).map_err(|e| StoreError::Damaged(e.to_string()))?;
+        pack.manifest(cut, &signed)?;
+        let (records, len) = pack.finish(cut, true)?;
+        let name = pack_name(cut, CUT);
+        fs::rename(pack.path(), self.packs_dir().join(&name))?;
+        File::open(self.packs_dir())?.sync_all()?;
+        self.enter(&name, pack.file(), len, cut, &records)
+    }
+
+    /// Makes the plain bytes of a cut visible, without waiting for the disk.
+    ///
+    /// # Errors
+    /// What the disk or the index give.
+    pub fn commit_plain(&self, pack: &PackWriter, cut: &CutKey) -> Result<(), StoreError> {
+        let (records, len) = pack.finish(cut, false)?;
+        let name = pack_name(cut, PLAIN);
+        let unsettled = self.packs_dir().join(format!("{name}.{UNSETTLED}"));
+        fs::rename(pack.path(), &unsettled)?;
+        self.enter(&name, pack.file(), len, cut, &records)?;
+        lock(&self.0.unsettled).push((unsettled, pack.file()));
+        Ok(())
+    }
+
+    /// Waits until the disk holds everything, the index too. Not urgent: what is lost without it is made again.
+    ///
+    /// # Errors
+    /// What the disk or the index give.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let waiting = std::mem::take(&mut *lock(&self.0.unsettled));
+        for (path, file) in waiting {
+            file.sync_data()?;
+            fs::rename(&path, path.with_extension(""))?;
+        }
+        File::open(self.packs_dir())?.sync_all()?;
+        self.0.index.flush()
+    }
+
+    /// All complete cuts, oldest first.
+    ///
+    /// # Errors
+    /// What the index gives.
+    pub fn cuts(&self) -> Result<Vec<CutKey>, StoreError> {
+        self.0.index.cuts()
+    }
+
+    /// The signed manifest of a cut; `None` if the cut is not here.
+    ///
+    /// # Errors
+    /// What the disk or the index give.
+    pub fn manifest(&self, cut: &CutKey) -> Result<Option<Signed<Manifest>>, StoreError> {
+        let Some(places) = self.0.index.cut(cut)? else { return Ok(None) };
+        let bytes = self.open_place(places.manifest)?.read()?;
+        let signed: Signed<Manifest> = postcard::from_bytes(&bytes)
+            .map_err(|e| StoreError::Damaged(format!("manifest of cut {}: {e}", cut.seq)))?;
+        if Digest::of(signed.bytes()) == cut.root {
+            Ok(Some(signed))
+        } else {
+            Err(StoreError::Damaged(format!("the manifest of cut {} is another one", cut.seq)))
+        }
+    }
+
+    /// The package of a cut, byte for byte; `None` where packages are not kept.
+    ///
+    /// # Errors
+    /// What the disk or the index give.
+    pub fn package(&self, cut: &CutKey) -> Result<Option<Blob>, StoreError> {
+        let place = self.0.index.cut(cut)?.and_then(|places| places.package);
+        place.map(|place| self.open_place(place)).transpose()
+    }
+
+    /// A blob in one form, if it is here in that form.
+    ///
+    /// # Errors
+    /// What the disk or the index give.
+    pub fn blob(&self, digest: &Digest, form: Form) -> Result<Option<Blob>, StoreError> {
+        self.0.index.blob(digest, form)?.map(|place| self.open_place(place)).transpose()
+    }
+
+    /// The plain bytes of a blob, from whatever form is here, verified.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if no form is here, [`StoreError::Damaged`] if none gives the right bytes.
+    pub fn plain(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        self.decode(digest, MAX_CHAIN)
+    }
+
+    fn decode(&self, digest: &Digest, depth: u32) -> Result<Vec<u8>, StoreError> {
+        let mut found = StoreError::Missing(*digest);
+        for form in [Form::Identity, Form::Deflate, Form::Zstd, Form::Patch] {
+            let Some(blob) = self.blob(digest, form)? else { continue };
+            let base = match blob.coding() {
+                Coding::Patch { base } if depth > 0 => self.decode(&base, depth - 1).map(Some),
+                Coding::Patch { .. } => Err(StoreError::Damaged("patches hang on each other in a circle".into())),
+                _ => Ok(None),
+            };
+            let plain = base.and_then(|base| {
+                codec::decode(blob.coding(), &blob.read()?, blob.size(), base.as_deref())
+                    .map_err(|error| StoreError::Damaged(format!("blob {digest}: {error}")))
+            });
+            match plain {
+                Ok(plain) if Digest::of_parallel(&plain) == *digest => return Ok(plain),
+                Ok(_) => found = StoreError::Damaged(format!("the bytes of blob {digest} are others")),
+                Err(error) => found = error,
+            }
+        }
+        Err(found)
+    }
+
+    fn packs_dir(&self) -> PathBuf {
+        self.0.dir.join("packs")
+    }
+
+    fn open_place(&self, place: Place) -> Result<Blob, StoreError> {
+        let mut files = lock(&self.0.files);
+        if let Some(file) = files.get(&place.pack) {
+            return Ok(Blob { file: Arc::clone(file), place });
+        }
+        let name = lock(&self.0.names).get(&place.pack).cloned();
+        let name = name.ok_or_else(|| StoreError::Damaged(format!("pack {} is not known", place.pack)))?;
+        let path = self.packs_dir().join(&name);
+        let file = File::open(&path).or_else(|_| File::open(path.with_added_extension(UNSETTLED)))?;
+        let file = Arc::new(file);
+        files.insert(place.pack, Arc::clone(&file));
+        Ok(Blob { file, place })
+    }
+
+    fn enter(&self, name: &str, file: Arc<File>, len: u64, cut: &CutKey, records: &[Record]) -> Result<(), StoreError> {
+        let id = self.0.next_pack.fetch_add(1, Ordering::Relaxed);
+        let known = Known { id, len, cut: *cut };
+        let find = |kind| records.iter().find(|record| record.kind == kind).map(|record| Place::of(id, record));
+        let places =
+            find(Kind::Manifest).map(|manifest| CutPlaces { cut: *cut, manifest, package: find(Kind::Package) });
+        lock(&self.0.names).insert(id, name.into());
+        lock(&self.0.files).insert(id, file);
+        let blobs = records.iter().filter(|record| matches!(record.kind, Kind::Blob | Kind::Span));
+        self.0.index.insert(name, &known, blobs, places.as_ref())
+    }
+
+    /// Brings index and packs together after whatever happened.
+    fn recover(&self) -> Result<Recovery, StoreError> {
+        let mut recovery = Recovery::default();
+        let mut on_disk = Vec::new();
+        for entry in fs::read_dir(self.packs_dir())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == TMP) {
+                fs::remove_file(&path)?;
+                recovery.unfinished += 1;
+            } else {
+                on_disk.push(path);
+            }
+        }
+        // By name is by sequence number: the oldest place of a blob stays its place.
+        on_disk.sort();
+        let mut known: HashMap<String, Known> = match self.0.index.packs() {
+            Ok(packs) => packs.into_iter().collect(),
+            Err(_) => {
+                self.0.index.clear()?;
+                HashMap::new()
+            }
+        };
+        let lost = known.iter().any(|(name, pack)| !on_disk.iter().any(|path| is_pack(path, name, pack.len)));
+        if lost {
+            // A pack that the index lists is gone or has another length: the places of its blobs lead nowhere.
+            self.0.index.clear()?;
+            known.clear();
+        }
+        let next = known.values().map(|pack| pack.id).max().unwrap_or(0).saturating_add(1);
+        self.0.next_pack.store(next, Ordering::Relaxed);
+        for path in on_disk {
+            self.recover_pack(&path, &known, &mut recovery)?;
+        }
+        self.0.index.flush()?;
+        Ok(recovery)
+    }
+
+    fn recover_pack(
+        &self,
+        path: &Path,
+        known: &HashMap<String, Known>,
+        recovery: &mut Recovery,
+    ) -> Result<(), StoreError> {
+        let unsettled = path.extension().is_some_and(|e| e == UNSETTLED);
+        let name = stem(path);
+        if let Some(pack) = known.get(&name).filter(|_| !unsettled) {
+            lock(&self.0.names).insert(pack.id, name);
+            return Ok(());
+        }
+        let file = Arc::new(File::open(path)?);
+        let whole = pack::scan(&file)?.filter(|(_, records)| !unsettled || verify(&file, records));
+        let Some((trailer, records)) = whole else {
+            if unsettled {
+                if let Some(pack) = known.get(&name) {
+                    self.0.index.remove(&name, pack.id)?;
+                }
+                fs::remove_file(path)?;
+                recovery.replaced += 1;
+            } else {
+                self.set_aside(path)?;
+                recovery.damaged.push(name);
+            }
+            return Ok(());
+        };
+        if unsettled {
+            lock(&self.0.unsettled).push((path.into(), Arc::clone(&file)));
+        }
+        if let Some(pack) = known.get(&name) {
+            lock(&self.0.names).insert(pack.id, name);
+            lock(&self.0.files).insert(pack.id, file);
+            return Ok(());
+        }
+        let len = file.metadata()?.len();
+        self.enter(&name, file, len, &trailer.cut, &records)?;
+        recovery.reindexed += 1;
+        Ok(())
+    }
+
+    fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
+        let aside = self.0.dir.join("aside");
+        fs::create_dir_all(&aside)?;
+        let name = path.file_name().unwrap_or_default();
+        fs::rename(path, aside.join(name))?;
+        Ok(())
+    }
+}
+
+/// True if every payload of a pack has the bytes that its header says, on all cores.
+fn verify(file: &File, records: &[Record]) -> bool {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let next = AtomicU64::new(0);
+    let work = || {
+        loop {
+            let Ok(at) = usize::try_from(next.fetch_add(1, Ordering::Relaxed)) else { return true };
+            let Some(record) = records.get(at) else { return true };
+            let whole = pack::read(file, record.offset, record.len)
+                .is_ok_and(|bytes| pack::check_of(&Digest::of(&bytes)) == record.check);
+            if !whole {
+                return false;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().all(|worker| worker.join().unwrap_or(false))
+    })
+}
+
+fn pack_name(cut: &CutKey, kind: &str) -> String {
+    let root: String = cut.root.to_string().chars().take(12).collect();
+    format!("{:010}-{}-{root}.{kind}", cut.seq, cut.label)
+}
+
+/// The name of a pack, settled or not.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_suffix(&format!(".{UNSETTLED}")).unwrap_or(&name).to_owned()
+}
+
+fn is_pack(path: &Path, name: &str, len: u64) -> bool {
+    stem(path) == name && path.metadata().is_ok_and(|meta| meta.len() == len)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Every critical section leaves the value whole, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
