@@ -5,7 +5,7 @@
 //! [`wire`] frames it over the connections that [`tls`] builds; [`store`] keeps it; [`flip`] decides what may be
 //! served. Every bound on what is accepted from outside stands in [`limits`], with its reason.
 //!
-//! Nothing here depends on the coordinator or the node, and only [`store`] touches disk.
+//! Nothing here depends on the coordinator or the node, and only [`store`] touches disk ([`process`] asks the system how this one is).
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod media;
 pub mod path;
 pub mod plan;
+pub mod process;
 pub mod sign;
 pub mod store;
 pub mod tls;

@@ -11,6 +11,7 @@
 //! (when decoding; plain reads are verified when the pack is opened), and to throw away anything that was whole once:
 //! damaged files are moved to `aside/`.
 
+mod durable;
 mod index;
 mod pack;
 
@@ -27,6 +28,7 @@ use std::{
 };
 
 pub use self::{
+    durable::{Access, replace},
     index::Form,
     pack::{PackWriter, PackageStream},
 };

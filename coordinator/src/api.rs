@@ -1,0 +1,234 @@
+//! Console and API, over plain HTTP on the loopback. Whatever changes state needs the token and is logged.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use difusor_proto::{Zone, limits::MAX_PACKAGE_BYTES, process, store::Store, token::Token};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tower_http::{catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, set_header::SetResponseHeaderLayer};
+
+use crate::{
+    driver::view,
+    mesh::Mesh,
+    publish::{self, PublishError, Publisher},
+};
+
+/// How long requests under way may take once the process is told to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Piece of a package that is exported. Two of them are in memory for each download.
+const PIECE: usize = 256 << 10;
+
+/// Everything the API reaches.
+pub struct Api {
+    /// Takes packages in.
+    pub publisher: Arc<Publisher>,
+    /// The nodes.
+    pub mesh: Arc<Mesh>,
+    /// The archive.
+    pub store: Store,
+    /// Token of state-changing calls.
+    pub token: String,
+    /// Where nodes dial, for tokens.
+    pub mesh_public: Vec<String>,
+    /// How long an invitation is good for.
+    pub invitation: Duration,
+}
+
+/// An error as the API answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// Status of the answer.
+    #[serde(skip)]
+    pub status: u16,
+    /// What happened, and what to do.
+    pub error: String,
+    /// The report, if a package was refused.
+    pub report: Option<publish::Report>,
+}
+
+/// A new invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// For `difusor-node join`.
+    pub token: String,
+    /// The zone that whoever uses it will be in.
+    pub zone: Zone,
+}
+
+/// Where to invite to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invite {
+    /// The zone.
+    pub zone: Zone,
+}
+
+/// Serves until cancelled.
+///
+/// # Errors
+/// If the listener breaks.
+pub async fn serve(api: Arc<Api>, listener: TcpListener, cancel: CancellationToken) -> std::io::Result<()> {
+    let stop = cancel.clone();
+    let server = axum::serve(listener, router(api)).with_graceful_shutdown(async move { stop.cancelled().await });
+    tokio::select! {
+        ended = async { server.await } => ended,
+        () = async { cancel.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
+}
+
+fn router(api: Arc<Api>) -> Router {
+    let changes = Router::new()
+        .route("/api/v1/packages", post(publish))
+        .route("/api/v1/rollback/{cut}", post(rollback))
+        .route("/api/v1/invitations", post(invite))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), authorize));
+    let limit = usize::try_from(MAX_PACKAGE_BYTES).unwrap_or(usize::MAX);
+    let header = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    Router::new()
+        .route("/", get(console))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/history", get(history))
+        .route("/api/v1/packages/{cut}", get(export))
+        .merge(changes)
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(limit))
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(header::CACHE_CONTROL, "no-store"))
+        .layer(header(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+        ))
+        .layer(CatchPanicLayer::new())
+        .with_state(api)
+}
+
+async fn console() -> Html<&'static str> {
+    Html(include_str!("console.html"))
+}
+
+async fn status(State(api): State<Arc<Api>>) -> Response {
+    let nodes = api.mesh.registry.nodes();
+    let mut fleet = view(&api.mesh.fleet).clone();
+    (fleet.rss, fleet.peak_rss) = process::resident();
+    for (node, member) in nodes {
+        fleet.nodes.entry(node).or_insert_with(|| crate::fleet::NodeView {
+            zone: member.zone,
+            connected: false,
+            software: None,
+            public: Vec::new(),
+            staged: None,
+            serves: None,
+            report: None,
+        });
+    }
+    Json(fleet).into_response()
+}
+
+async fn history(State(api): State<Arc<Api>>) -> Json<Vec<publish::Archived>> {
+    Json(api.publisher.archive())
+}
+
+async fn publish(
+    State(api): State<Arc<Api>>,
+    Query(request): Query<publish::Request>,
+    body: Body,
+) -> Result<Json<publish::Accepted>, ApiError> {
+    tracing::info!(name = %request.name, reissue = request.reissue, force = request.force, "a package comes in");
+    Ok(Json(api.publisher.publish(request, body.into_data_stream()).await?))
+}
+
+async fn rollback(State(api): State<Arc<Api>>, Path(cut): Path<String>) -> Result<Response, ApiError> {
+    let cut = api.publisher.rollback(&cut)?;
+    tracing::warn!(seq = cut.seq, label = %cut.label, "rollback ordered");
+    Ok(Json(cut).into_response())
+}
+
+async fn invite(State(api): State<Arc<Api>>, Query(invite): Query<Invite>) -> Result<Json<Invitation>, ApiError> {
+    let secret: [u8; 16] = rand::random();
+    let Invite { zone } = invite;
+    let now_ms = process::unix_us() / 1000;
+    let kept = tokio::task::block_in_place(|| api.mesh.registry.invite(&secret, zone.clone(), now_ms, api.invitation));
+    kept.map_err(|error| ApiError {
+        status: 500,
+        error: format!("the invitation could not be kept: {error}"),
+        report: None,
+    })?;
+    tracing::info!(%zone, "invitation made");
+    let token =
+        Token { addresses: api.mesh_public.clone(), authority: api.mesh.authority.fingerprint(), secret }.to_string();
+    Ok(Json(Invitation { token, zone }))
+}
+
+async fn export(State(api): State<Arc<Api>>, Path(cut): Path<String>) -> Result<Response, ApiError> {
+    let key = api.publisher.find(&cut)?;
+    let store = api.store.clone();
+    let found = tokio::task::spawn_blocking(move || store.package(&key)).await;
+    let found = found.map_err(|error| PublishError::Internal(error.to_string()))?.map_err(PublishError::from)?;
+    let blob = found.ok_or(PublishError::Unknown(cut))?;
+    let (pieces, stream) = mpsc::channel(2);
+    let length = blob.len();
+    tokio::task::spawn_blocking(move || {
+        let mut at = 0;
+        while at < length {
+            let size = PIECE.min(usize::try_from(length - at).unwrap_or(PIECE));
+            let mut piece = vec![0; size];
+            let read = blob.read_at(&mut piece, at).map(|()| piece);
+            let failed = read.is_err();
+            if pieces.blocking_send(read).is_err() || failed {
+                return;
+            }
+            at += size as u64;
+        }
+    });
+    let name = format!("attachment; filename=\"{}.zip\"", key.label);
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+        (header::CONTENT_DISPOSITION, name),
+    ];
+    Ok((headers, Body::from_stream(ReceiverStream::new(stream).boxed())).into_response())
+}
+
+/// Lets a request pass that carries the token. The comparison takes the same time wherever they differ.
+async fn authorize(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if aws_lc_rs::constant_time::verify_slices_are_equal(given.as_bytes(), api.token.as_bytes()).is_ok() {
+        return next.run(request).await;
+    }
+    view(&api.mesh.fleet).refuse("api-token");
+    let error = "this call needs the token in keys/api.token, as `Authorization: Bearer TOKEN`".to_owned();
+    ApiError { status: 401, error, report: None }.into_response()
+}
+
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> Self {
+        let text = error.to_string();
+        let (status, report) = match error {
+            PublishError::Refused(report) => (422, Some(*report)),
+            PublishError::Unknown(_) => (404, None),
+            PublishError::Upload(_) => (400, None),
+            PublishError::Store(_) | PublishError::Delta(_) | PublishError::Internal(_) => (500, None),
+        };
+        Self { status, error: text, report }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self)).into_response()
+    }
+}

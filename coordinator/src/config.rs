@@ -1,0 +1,102 @@
+//! The coordinator's configuration: one TOML file, validated before anything is bound.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
+use serde::Deserialize;
+
+/// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// UDP address that nodes dial.
+    pub mesh: SocketAddr,
+    /// `host:port` of it as nodes reach it; goes into tokens.
+    pub mesh_public: Vec<String>,
+    /// TCP address of console and API. Keep it on the loopback, or behind a tunnel.
+    pub api: SocketAddr,
+    /// How long a cut may take to be staged everywhere before a majority of zones is enough.
+    pub flip_deadline: Span,
+    /// Least time between the order to flip and its instant: it must reach every node and its disk.
+    pub flip_lead: Span,
+    /// How long an invitation is good for.
+    pub invitation: Span,
+    /// How the sender reacts to loss on the way to the nodes.
+    pub congestion: Congestion,
+    /// Memory for the plain bytes of the last cut, from which the next delta is made.
+    pub base_memory: Bytes,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mesh: SocketAddr::from(([0, 0, 0, 0], 8440)),
+            mesh_public: vec!["localhost:8440".into()],
+            api: SocketAddr::from(([127, 0, 0, 1], 8400)),
+            flip_deadline: Span(Duration::from_secs(60)),
+            flip_lead: Span(Duration::from_millis(100)),
+            invitation: Span(Duration::from_secs(24 * 3600)),
+            congestion: Congestion::default(),
+            base_memory: Bytes(512 << 20),
+        }
+    }
+}
+
+/// The file that `init` writes: the defaults, explained.
+pub const TEMPLATE: &str = include_str!("coordinator.toml");
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// Names the file, the line and what to write instead.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| {
+            format!("reading {}: run `difusor-coordinator init`, or name another file with --config", path.display())
+        })?;
+        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        anyhow::ensure!(
+            !config.mesh_public.is_empty(),
+            "mesh_public: name at least one `host:port` that nodes can dial"
+        );
+        for address in &config.mesh_public {
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            anyhow::ensure!(port.is_some(), "mesh_public: `{address}` is not `host:port`");
+        }
+        let second = Span(Duration::from_secs(1));
+        anyhow::ensure!(config.flip_deadline >= second, "flip_deadline: at least 1 s, or no node has time to stage");
+        anyhow::ensure!(config.flip_lead.0 <= Duration::from_secs(10), "flip_lead: at most 10 s");
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_says_the_defaults() {
+        assert_eq!(Config::parse(TEMPLATE).unwrap(), Config::default());
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, part) in [
+            ("colour = 1", "colour"),
+            ("mesh = \"here\"", "mesh"),
+            ("flip_deadline = 5", "flip_deadline"),
+            ("flip_deadline = \"5\"", "ms, s, m, h, d"),
+            ("mesh_public = [\"host\"]", "host:port"),
+            ("mesh_public = []", "at least one"),
+        ] {
+            let error = format!("{:#}", Config::parse(text).unwrap_err());
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The one task that owns publication: feeds the [`Rollout`], keeps the [`State`], and tells sessions what to send.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use difusor_proto::{
+    CutKey, Flip, FlipKind, NodeId, Signed, SigningKey, Zone,
+    process::unix_us,
+    wire::{CloseCode, Hello},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fleet::Fleet,
+    rollout::{Action, Event, Rollout},
+    state::State,
+};
+
+/// What the fleet looks like, for whoever shows it.
+pub type FleetView = Arc<Mutex<Fleet>>;
+
+/// Locks the view. Whoever holds it must not wait for anything.
+pub fn view(fleet: &FleetView) -> MutexGuard<'_, Fleet> {
+    // A view that a panic left half written is shown once and then overwritten.
+    fleet.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a session is told.
+#[derive(Debug)]
+pub enum ToSession {
+    /// Send what the node lacks for this cut.
+    Offer(CutKey),
+    /// Send this flip.
+    Flip(Box<Signed<Flip>>),
+    /// End.
+    Close(CloseCode),
+}
+
+/// What the driver is told.
+#[derive(Debug)]
+pub enum Command {
+    /// A node said hello on a new connection.
+    Joined {
+        /// Which node.
+        node: NodeId,
+        /// Its zone.
+        zone: Zone,
+        /// What it said.
+        hello: Hello,
+        /// Tells connections of one node apart.
+        connection: usize,
+        /// Its session.
+        session: mpsc::UnboundedSender<ToSession>,
+    },
+    /// A connection ended.
+    Left {
+        /// Of which node.
+        node: NodeId,
+        /// Which connection.
+        connection: usize,
+    },
+    /// Something happened to a cut.
+    Event(Event),
+    /// Cuts up to this number need no flip.
+    Decide {
+        /// The number.
+        seq: u64,
+        /// Told when it is on disk.
+        done: oneshot::Sender<std::io::Result<()>>,
+    },
+}
+
+/// Where commands go.
+pub type Commands = mpsc::UnboundedSender<Command>;
+
+/// How often the deadlines are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The task and what it owns.
+pub struct Driver {
+    /// Decides.
+    pub rollout: Rollout,
+    /// The last flip, on disk.
+    pub state: State,
+    /// Signs flips.
+    pub key: Arc<SigningKey>,
+    /// What others see.
+    pub fleet: FleetView,
+    sessions: HashMap<NodeId, (usize, mpsc::UnboundedSender<ToSession>)>,
+}
+
+impl Driver {
+    /// A driver without nodes.
+    pub fn new(rollout: Rollout, state: State, key: Arc<SigningKey>, fleet: FleetView) -> Self {
+        Self { rollout, state, key, fleet, sessions: HashMap::new() }
+    }
+
+    /// Runs until cancelled, then closes every session.
+    pub async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, cancel: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                _ = tick.tick() => self.step(Event::Tick),
+                command = commands.recv() => match command {
+                    Some(command) => self.handle(command),
+                    None => break,
+                },
+            }
+        }
+        for (_, session) in self.sessions.values() {
+            let _ = session.send(ToSession::Close(CloseCode::Shutdown));
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Joined { node, zone, hello, connection, session } => {
+                let replaced = self.sessions.insert(node.clone(), (connection, session));
+                if let Some((_, old)) = replaced {
+                    let _ = old.send(ToSession::Close(CloseCode::Replaced));
+                }
+                let holds = hello.holds.iter().map(|cut| cut.root).collect();
+                self.step(Event::Joined { node, zone, holds, serial: hello.mark.serial });
+            }
+            Command::Left { node, connection } => {
+                if self.sessions.get(&node).is_some_and(|(current, _)| *current == connection) {
+                    self.sessions.remove(&node);
+                    if let Some(seen) = view(&self.fleet).nodes.get_mut(&node) {
+                        seen.connected = false;
+                    }
+                    self.step(Event::Left { node });
+                }
+            }
+            Command::Event(event) => self.step(event),
+            Command::Decide { seq, done } => {
+                let _ = done.send(self.state.decide(seq));
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        for action in self.rollout.step(event, unix_us()) {
+            match action {
+                Action::Offer { node, cut } => self.tell(&node, ToSession::Offer(cut)),
+                Action::Flip { cut, at_us, kind } => self.flip(cut, at_us, kind),
+                Action::Remind { node } => {
+                    if let Some(flip) = self.state.flip().cloned() {
+                        self.tell(&node, ToSession::Flip(Box::new(flip)));
+                    }
+                }
+                Action::GiveUp { cut } => {
+                    tracing::error!(seq = cut.seq, label = %cut.label, "no connected node can take this cut: not published");
+                }
+            }
+        }
+        let mut fleet = view(&self.fleet);
+        fleet.current = self.rollout.current();
+        fleet.target = self.rollout.target();
+        fleet.serial = self.state.serial();
+    }
+
+    fn flip(&mut self, cut: CutKey, at_us: u64, kind: FlipKind) {
+        let mesh = self.key.verifying_key().mesh();
+        match tokio::task::block_in_place(|| self.state.next_flip(&self.key, mesh, cut, at_us, kind)) {
+            Ok((serial, flip)) => {
+                tracing::info!(seq = cut.seq, label = %cut.label, serial, ?kind, "flip");
+                self.rollout.flipped(serial);
+                if let Some(seen) = view(&self.fleet).cut(&cut) {
+                    seen.flip_at_us.get_or_insert(at_us);
+                }
+                for node in self.sessions.keys() {
+                    self.tell(node, ToSession::Flip(Box::new(flip.clone())));
+                }
+            }
+            // The nodes go on with what they serve. Losing the state would be worse than this cut being late.
+            Err(error) => tracing::error!(seq = cut.seq, %error, "the flip cannot be kept on disk and was not sent"),
+        }
+    }
+
+    fn tell(&self, node: &NodeId, what: ToSession) {
+        if let Some((_, session)) = self.sessions.get(node) {
+            let _ = session.send(what);
+        }
+    }
+}

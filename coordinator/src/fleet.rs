@@ -1,0 +1,130 @@
+//! What the coordinator knows of its nodes and of the last cuts, for the console, the API and the local mesh.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use difusor_proto::{CutKey, NodeId, Zone, wire::Report};
+use serde::{Deserialize, Serialize};
+
+/// Cuts shown with their nodes. Older ones are in the history, without.
+const SHOWN: usize = 24;
+
+/// Everything, as one document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// The cut that is served.
+    pub current: Option<CutKey>,
+    /// The cut that is being rolled out.
+    pub target: Option<CutKey>,
+    /// Serial of the last flip.
+    pub serial: u64,
+    /// Every enrolled node, by name.
+    pub nodes: BTreeMap<NodeId, NodeView>,
+    /// The last cuts, oldest first.
+    pub cuts: VecDeque<CutView>,
+    /// Connections and messages that were refused since start, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Resident memory of the coordinator, and the highest it was; bytes.
+    pub rss: u64,
+    /// The highest it was.
+    pub peak_rss: u64,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its zone.
+    pub zone: Zone,
+    /// True while its connection is up.
+    pub connected: bool,
+    /// Version of its software, once it said hello.
+    pub software: Option<String>,
+    /// Where it serves the public.
+    pub public: Vec<String>,
+    /// The newest cut it has staged.
+    pub staged: Option<CutKey>,
+    /// The cut it serves.
+    pub serves: Option<CutKey>,
+    /// Its last report.
+    pub report: Option<Report>,
+}
+
+/// One cut on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CutView {
+    /// Which.
+    pub cut: CutKey,
+    /// Bytes of the package.
+    pub package_bytes: u64,
+    /// Bytes of all files, plain.
+    pub plain_bytes: u64,
+    /// Files.
+    pub entries: usize,
+    /// When the last byte of the package was here, Unix microseconds.
+    pub received_us: u64,
+    /// Microseconds from then until the manifest was signed.
+    pub ingest_us: u64,
+    /// Microseconds from then until it was on this disk.
+    pub durable_us: Option<u64>,
+    /// The instant of its flip, Unix microseconds.
+    pub flip_at_us: Option<u64>,
+    /// Between the first node that flipped and the last, microseconds, on one clock.
+    pub skew_us: Option<u64>,
+    /// Each node's progress.
+    pub nodes: BTreeMap<NodeId, Progress>,
+}
+
+/// How far one node is with one cut.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Coded bytes of its delta.
+    pub delta_bytes: u64,
+    /// Blobs in it.
+    pub items: u64,
+    /// Coded bytes handed to the connection so far.
+    pub sent_bytes: u64,
+    /// Bytes that it says came.
+    pub received_bytes: Option<u64>,
+    /// When it had staged, Unix microseconds of our clock.
+    pub staged_us: Option<u64>,
+    /// When it flipped, Unix microseconds of our clock, as it measured.
+    pub flipped_us: Option<u64>,
+    /// Why it could not take the cut.
+    pub refused: Option<String>,
+}
+
+impl Fleet {
+    /// Begins to show a cut.
+    pub fn begin(&mut self, view: CutView) {
+        self.cuts.push_back(view);
+        while self.cuts.len() > SHOWN {
+            self.cuts.pop_front();
+        }
+    }
+
+    /// The newest view of a cut, if it is still shown.
+    pub fn cut(&mut self, cut: &CutKey) -> Option<&mut CutView> {
+        self.cuts.iter_mut().rev().find(|view| view.cut == *cut)
+    }
+
+    /// A node's progress with a cut that is still shown.
+    pub fn progress(&mut self, cut: &CutKey, node: &NodeId) -> Option<&mut Progress> {
+        self.cut(cut).map(|view| view.nodes.entry(node.clone()).or_default())
+    }
+
+    /// Notes that a node serves a cut since `at_us`.
+    pub fn flipped(&mut self, node: &NodeId, cut: &CutKey, at_us: u64) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.serves = Some(*cut);
+        }
+        let Some(view) = self.cut(cut) else { return };
+        view.nodes.entry(node.clone()).or_default().flipped_us.get_or_insert(at_us);
+        let times = || view.nodes.values().filter_map(|progress| progress.flipped_us);
+        view.skew_us = times().max().zip(times().min()).map(|(last, first)| last - first);
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&mut self, reason: &str) {
+        let count = self.refused.entry(reason.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    }
+}

@@ -1,0 +1,24 @@
+//! The coordinator: takes packages in, keeps them, and rolls every cut out to the nodes.
+//!
+//! Along the data flow: [`api`] receives a package; [`ingest`] verifies it; [`publish`] gives it a number, a signed
+//! manifest and a place in the store; [`delta`] says what each node lacks; [`rollout`] decides who is offered what and
+//! when all flip; [`mesh`] carries that over QUIC. [`authority`] and [`registry`] say who is a node; [`fleet`] is what
+//! the console shows.
+
+pub mod api;
+pub mod authority;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod delta;
+pub mod driver;
+pub mod enrol;
+pub mod fleet;
+pub mod home;
+pub mod ingest;
+pub mod mesh;
+pub mod publish;
+pub mod registry;
+pub mod rollout;
+pub mod run;
+pub mod state;

@@ -1,0 +1,354 @@
+//! The mesh listener: accepts nodes over QUIC, and runs one session for each.
+//!
+//! A session reads control frames and turns them into events for the driver, and carries out what the driver says. It
+//! decides nothing. Whoever breaks the protocol is counted and closed with a code; the others do not notice.
+
+use std::{sync::Arc, time::Duration};
+
+use difusor_proto::{
+    CutKey, Digest, MeshId, NodeId, Zone,
+    limits::{MAX_CONTROL_FRAME, MAX_WANT},
+    process::unix_us,
+    wire::{self, ALPN_ENROL, ALPN_MESH, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello},
+};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    authority::Authority,
+    delta::{Delta, Deltas},
+    driver::{Command, Commands, FleetView, ToSession, view},
+    enrol,
+    fleet::NodeView,
+    registry::Registry,
+    rollout::Event,
+};
+
+/// A connection that has not said hello after this long is no node.
+const HELLO: Duration = Duration::from_secs(10);
+
+/// Handshakes and enrolments under way at once; more wait in QUIC's own queue. A mesh has tens of nodes.
+const MAX_PENDING: usize = 64;
+
+/// Everything a session needs.
+pub struct Mesh {
+    /// Signs certificates.
+    pub authority: Authority,
+    /// Knows the nodes.
+    pub registry: Registry,
+    /// Identity of the mesh.
+    pub id: MeshId,
+    /// The key that nodes pin.
+    pub key: difusor_proto::VerifyingKey,
+    /// Makes what is sent.
+    pub deltas: Arc<Deltas>,
+    /// To the driver.
+    pub commands: Commands,
+    /// What others see.
+    pub fleet: FleetView,
+}
+
+/// Accepts until cancelled, then waits for the sessions to say goodbye.
+pub async fn accept(mesh: Arc<Mesh>, endpoint: Endpoint, cancel: CancellationToken) {
+    let sessions = TaskTracker::new();
+    let pending = Arc::new(tokio::sync::Semaphore::new(MAX_PENDING));
+    loop {
+        let incoming = tokio::select! {
+            () = cancel.cancelled() => break,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { break };
+        let Ok(permit) = Arc::clone(&pending).try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let mesh = Arc::clone(&mesh);
+        sessions.spawn(async move {
+            match tokio::time::timeout(HELLO, incoming).await {
+                Ok(Ok(connection)) => greet(mesh, connection, permit).await,
+                Ok(Err(error)) => refuse(&mesh, "handshake", &error.to_string()),
+                Err(_) => refuse(&mesh, "handshake", "it took too long"),
+            }
+        });
+    }
+    sessions.close();
+    // The driver told every session to end; a peer that does not read must not hold the process.
+    let _ = tokio::time::timeout(Duration::from_secs(2), sessions.wait()).await;
+    endpoint.close((CloseCode::Shutdown as u32).into(), CloseCode::Shutdown.name().as_bytes());
+    let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+}
+
+fn refuse(mesh: &Mesh, reason: &str, detail: &str) {
+    tracing::warn!(%reason, %detail, "refused on the mesh listener");
+    view(&mesh.fleet).refuse(reason);
+}
+
+/// Decides what a fresh connection is: an enrolment, a node, or neither.
+async fn greet(mesh: Arc<Mesh>, connection: Connection, permit: tokio::sync::OwnedSemaphorePermit) {
+    let data =
+        connection.handshake_data().and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
+    match data.and_then(|data| data.protocol) {
+        Some(protocol) if protocol == ALPN_ENROL => {
+            if let Err(error) = enrol::serve(&mesh, &connection).await {
+                refuse(&mesh, "enrolment", &format!("{error:#}"));
+            }
+            return;
+        }
+        Some(protocol) if protocol == ALPN_MESH => {}
+        _ => return CloseCode::Garbage.close(&connection),
+    }
+    let chain = connection.peer_identity().and_then(|id| id.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let certificate = chain.and_then(|chain| chain.first().map(|der| Digest::of(der)));
+    let known = match certificate {
+        None => Err(CloseCode::NoCertificate),
+        Some(certificate) => mesh.registry.find(&certificate).ok_or(CloseCode::UnknownNode),
+    };
+    let opened = match known {
+        Ok((node, zone)) => open(&mesh, &connection, node, zone).await,
+        Err(code) => Err(code),
+    };
+    drop(permit);
+    match opened {
+        Ok(session) => session.run().await,
+        Err(code) => {
+            refuse(&mesh, code.name(), &connection.remote_address().to_string());
+            code.close(&connection);
+        }
+    }
+}
+
+/// Waits for the hello of a known node, and tells the driver.
+async fn open(mesh: &Arc<Mesh>, connection: &Connection, node: NodeId, zone: Zone) -> Result<Session, CloseCode> {
+    let hello = async {
+        let (send, mut recv) = connection.accept_bi().await.map_err(|_| CloseCode::Done)?;
+        let frame = wire::read_frame::<FromNode>(&mut recv, MAX_CONTROL_FRAME).await;
+        match frame {
+            Ok(Some(FromNode::Hello(hello))) => Ok((send, recv, hello)),
+            Ok(_) => Err(CloseCode::Garbage),
+            Err(error) => Err(error.close_code().unwrap_or(CloseCode::Done)),
+        }
+    };
+    let (mut send, recv, hello) = tokio::time::timeout(HELLO, hello).await.map_err(|_| CloseCode::Silent)??;
+    let welcome = FromCoordinator::Welcome { mesh: mesh.id, node: node.clone(), zone: zone.clone() };
+    wire::write_frame(&mut send, &welcome).await.map_err(|_| CloseCode::Done)?;
+    tracing::info!(%node, %zone, remote = %connection.remote_address(), software = %hello.software, "node connected");
+    let (session, orders) = mpsc::unbounded_channel();
+    let (mesh, connection) = (Arc::clone(mesh), connection.clone());
+    let stable = connection.stable_id();
+    mesh.show(&node, &zone, &hello);
+    let holds = hello.holds.clone();
+    let joined = Command::Joined { node: node.clone(), zone, hello, connection: stable, session };
+    mesh.commands.send(joined).map_err(|_| CloseCode::Shutdown)?;
+    Ok(Session { mesh, connection, node, holds, send, recv: Some(recv), orders })
+}
+
+impl Mesh {
+    fn show(&self, node: &NodeId, zone: &Zone, hello: &Hello) {
+        let mut fleet = view(&self.fleet);
+        let serves = fleet.nodes.get(node).and_then(|node| node.serves);
+        fleet.nodes.insert(
+            node.clone(),
+            NodeView {
+                zone: zone.clone(),
+                connected: true,
+                software: Some(hello.software.clone()),
+                public: hello.public.clone(),
+                staged: hello.holds.first().copied(),
+                serves: hello.holds.iter().find(|cut| Some(cut.root) == hello.mark.root).copied().or(serves),
+                report: None,
+            },
+        );
+    }
+}
+
+/// One connected node.
+struct Session {
+    mesh: Arc<Mesh>,
+    connection: Connection,
+    node: NodeId,
+    /// Cuts it has on disk, newest first.
+    holds: Vec<CutKey>,
+    send: SendStream,
+    recv: Option<RecvStream>,
+    orders: mpsc::UnboundedReceiver<ToSession>,
+}
+
+impl Session {
+    async fn run(mut self) {
+        let Some(recv) = self.recv.take() else { return };
+        let (frames, mut heard) = mpsc::channel(64);
+        let (broken, mut end) = oneshot::channel();
+        // Reading a frame cannot be cancelled half way, so it has a task of its own, which ends with the connection.
+        tokio::spawn(async move { broken.send(listen(recv, frames).await) });
+        let code = loop {
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => match order {
+                    Some(ToSession::Close(code)) => break code,
+                    Some(ToSession::Offer(cut)) => self.offer(cut),
+                    Some(ToSession::Flip(flip)) => {
+                        if wire::write_frame(&mut self.send, &FromCoordinator::Flip(*flip)).await.is_err() {
+                            break CloseCode::Done;
+                        }
+                    }
+                    None => break CloseCode::Shutdown,
+                },
+                Some((frame, arrived)) = heard.recv() => {
+                    if let Err(code) = self.hear(frame, arrived).await {
+                        break code;
+                    }
+                }
+                ended = &mut end => break ended.unwrap_or(CloseCode::Done),
+            }
+        };
+        if !matches!(code, CloseCode::Done | CloseCode::Shutdown | CloseCode::Replaced) {
+            refuse(&self.mesh, code.name(), self.node.as_str());
+        }
+        tracing::info!(node = %self.node, code = code.name(), "node disconnected");
+        code.close(&self.connection);
+        let left = Command::Left { node: self.node.clone(), connection: self.connection.stable_id() };
+        let _ = self.mesh.commands.send(left);
+    }
+
+    async fn hear(&mut self, frame: FromNode, arrived: u64) -> Result<(), CloseCode> {
+        let node = self.node.clone();
+        let mut events = Vec::new();
+        match frame {
+            // A second hello is out of turn.
+            FromNode::Hello(_) => return Err(CloseCode::Garbage),
+            FromNode::Ping { sent } => {
+                let pong = FromCoordinator::Pong { sent, arrived, answered: unix_us() };
+                wire::write_frame(&mut self.send, &pong).await.map_err(|_| CloseCode::Done)?;
+            }
+            FromNode::Staged { cut, received, micros: _ } => {
+                let mut fleet = view(&self.mesh.fleet);
+                if let Some(seen) = fleet.nodes.get_mut(&node) {
+                    seen.staged = Some(cut);
+                }
+                if let Some(progress) = fleet.progress(&cut, &node) {
+                    progress.received_bytes = Some(received);
+                    progress.staged_us.get_or_insert(arrived);
+                }
+                self.holds.insert(0, cut);
+                events.push(Event::Staged { node, cut });
+            }
+            FromNode::Refused { cut, reason } => {
+                tracing::error!(%node, seq = cut.seq, %reason, "a node cannot take a cut");
+                let mut fleet = view(&self.mesh.fleet);
+                fleet.refuse("by-node");
+                if let Some(progress) = fleet.progress(&cut, &node) {
+                    progress.refused = Some(reason);
+                }
+                events.push(Event::Refused { node, cut });
+            }
+            FromNode::Want { cut, digests } => {
+                if digests.len() > MAX_WANT {
+                    return Err(CloseCode::Oversize);
+                }
+                tracing::warn!(%node, seq = cut.seq, blobs = digests.len(), "asked for blobs again");
+                view(&self.mesh.fleet).refuse("blobs-asked-again");
+                self.again(cut, digests);
+            }
+            FromNode::Flipped { serial: _, cut, at_us } => view(&self.mesh.fleet).flipped(&node, &cut, at_us),
+            FromNode::Report(report) => {
+                events.push(Event::RoundTrip { node: node.clone(), rtt_us: report.rtt_us });
+                if let Some(seen) = view(&self.mesh.fleet).nodes.get_mut(&node) {
+                    seen.report = Some(report);
+                }
+            }
+        }
+        for event in events {
+            self.mesh.commands.send(Command::Event(event)).map_err(|_| CloseCode::Shutdown)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the delta from the newest cut that the node holds, on a stream of its own.
+    fn offer(&self, cut: CutKey) {
+        let base = self.holds.iter().find(|held| held.root != cut.root).copied();
+        let deltas = Arc::clone(&self.mesh.deltas);
+        self.transfer(cut, true, move || {
+            // A base that is not in this archive is no base.
+            let base = base.filter(|base| deltas.manifest(base).is_ok());
+            deltas.between(base.as_ref(), &cut)
+        });
+    }
+
+    fn again(&self, cut: CutKey, digests: Vec<Digest>) {
+        let deltas = Arc::clone(&self.mesh.deltas);
+        self.transfer(cut, false, move || deltas.again(&cut, &digests).map(Arc::new));
+    }
+
+    fn transfer<E: std::fmt::Display + Send + 'static>(
+        &self,
+        cut: CutKey,
+        first: bool,
+        make: impl FnOnce() -> Result<Arc<Delta>, E> + Send + 'static,
+    ) {
+        let (mesh, connection, node) = (Arc::clone(&self.mesh), self.connection.clone(), self.node.clone());
+        tokio::spawn(async move {
+            let deltas = Arc::clone(&mesh.deltas);
+            let made = tokio::task::spawn_blocking(move || {
+                let manifest = first.then(|| deltas.signed(&cut)).transpose().map_err(|e| e.to_string())?;
+                Ok::<_, String>((make().map_err(|e| e.to_string())?, manifest))
+            });
+            let (delta, manifest) = match made.await.map_err(|e| e.to_string()).and_then(|made| made) {
+                Ok(made) => made,
+                Err(error) => return tracing::error!(%node, seq = cut.seq, %error, "no delta could be made"),
+            };
+            let items = u32::try_from(delta.items.len()).unwrap_or(u32::MAX);
+            let head = DeltaHead { cut, manifest, items, bytes: delta.bytes };
+            if let Err(error) = send(&mesh, &connection, &node, head, &delta).await {
+                // The session notices the broken connection itself; the node comes back and is offered the cut again.
+                tracing::info!(%node, seq = cut.seq, %error, "a delta broke off");
+            }
+        });
+    }
+}
+
+/// Reads frames until the stream ends or breaks the rules.
+async fn listen(mut recv: RecvStream, frames: mpsc::Sender<(FromNode, u64)>) -> CloseCode {
+    loop {
+        match wire::read_frame(&mut recv, MAX_CONTROL_FRAME).await {
+            Ok(Some(frame)) => {
+                if frames.send((frame, unix_us())).await.is_err() {
+                    return CloseCode::Done;
+                }
+            }
+            Ok(None) => return CloseCode::Done,
+            Err(error) => return error.close_code().unwrap_or(CloseCode::Done),
+        }
+    }
+}
+
+/// Writes a delta to a stream of its own.
+async fn send(
+    mesh: &Mesh,
+    connection: &Connection,
+    node: &NodeId,
+    head: DeltaHead,
+    delta: &Delta,
+) -> anyhow::Result<()> {
+    let cut = head.cut;
+    let again = head.manifest.is_none();
+    if let Some(progress) = view(&mesh.fleet).progress(&cut, node) {
+        progress.items = progress.items.saturating_add(head.items.into());
+        progress.delta_bytes = progress.delta_bytes.saturating_add(head.bytes);
+    }
+    let mut stream = connection.open_uni().await?;
+    // What was asked for again is what the cut is waiting for.
+    stream.set_priority(i32::from(again))?;
+    wire::write_frame(&mut stream, &head).await?;
+    for item in &delta.items {
+        let head = wire::encode(&item.head)?;
+        stream.write_all_chunks(&mut [head.into(), item.bytes.clone()]).await?;
+        if let Some(progress) = view(&mesh.fleet).progress(&cut, node) {
+            progress.sent_bytes = progress.sent_bytes.saturating_add(item.head.len);
+        }
+    }
+    stream.finish()?;
+    let _ = stream.stopped().await;
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! A running coordinator: binds everything first, then serves until told to end.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use difusor_proto::{
+    store::{Access, Store, replace},
+    tls,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api::{self, Api},
+    authority::Authority,
+    config::Config,
+    delta::Deltas,
+    driver::{Command, Driver, FleetView},
+    home::Home,
+    mesh::{self, Mesh},
+    publish::Publisher,
+    registry::Registry,
+    rollout::{Policy, Rollout},
+    state::State,
+};
+
+/// Where a coordinator listens, as written to `ready.json` once it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Process.
+    pub pid: u32,
+    /// UDP address of the mesh.
+    pub mesh: SocketAddr,
+    /// TCP address of console and API.
+    pub api: SocketAddr,
+}
+
+/// A coordinator that listens and does not serve yet.
+pub struct Coordinator {
+    ready: Ready,
+    endpoint: quinn::Endpoint,
+    listener: TcpListener,
+    driver: Driver,
+    commands: mpsc::UnboundedReceiver<Command>,
+    mesh: Arc<Mesh>,
+    api: Arc<Api>,
+}
+
+impl Coordinator {
+    /// Opens the folder and binds the listeners.
+    ///
+    /// # Errors
+    /// Names the file or the address, and what to do.
+    pub async fn bind(home: &Home, config: &Config) -> anyhow::Result<Self> {
+        let key = Arc::new(home.read_signing_key()?);
+        let authority = Authority::open(home)?;
+        let registry = Registry::open(home.registry())?;
+        let state = State::open(home.state())?;
+        let token = home.read_api_token().with_context(|| format!("reading {}", home.api_token().display()))?;
+        let folder = home.store();
+        let (store, recovery) = tokio::task::spawn_blocking(move || Store::open(&folder)).await??;
+        if recovery != Default::default() {
+            tracing::warn!(?recovery, "the store was mended after the last stop");
+        }
+        let server = tls::server(&authority.coordinator_identity()?, config.congestion)?;
+        let endpoint = quinn::Endpoint::server(server, config.mesh)
+            .with_context(|| format!("binding UDP {}: is another coordinator running?", config.mesh))?;
+        let listener = TcpListener::bind(config.api)
+            .await
+            .with_context(|| format!("binding TCP {}: is another coordinator running?", config.api))?;
+        let ready = Ready { pid: std::process::id(), mesh: endpoint.local_addr()?, api: listener.local_addr()? };
+
+        let (commands, received) = mpsc::unbounded_channel();
+        let fleet = FleetView::default();
+        let deltas = Arc::new(Deltas::new(store.clone(), key.verifying_key(), config.base_memory.0));
+        let policy = Policy { deadline: config.flip_deadline.0, lead: config.flip_lead.0 };
+        let rollout = Rollout::new(policy, state.current(), state.serial());
+        let publisher = Publisher::new(
+            store.clone(),
+            Arc::clone(&key),
+            Arc::clone(&deltas),
+            commands.clone(),
+            Arc::clone(&fleet),
+            home.refused(),
+        )?;
+        publisher.resume(state.decided(), state.current());
+        let mesh = Arc::new(Mesh {
+            authority,
+            registry,
+            id: key.verifying_key().mesh(),
+            key: key.verifying_key(),
+            deltas,
+            commands,
+            fleet: Arc::clone(&fleet),
+        });
+        let api = Arc::new(Api {
+            publisher: Arc::new(publisher),
+            mesh: Arc::clone(&mesh),
+            store,
+            token,
+            mesh_public: config.mesh_public.clone(),
+            invitation: config.invitation.0,
+        });
+        let driver = Driver::new(rollout, state, key, fleet);
+        replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
+        Ok(Self { ready, endpoint, listener, driver, commands: received, mesh, api })
+    }
+
+    /// Where it listens.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Serves until cancelled, then ends every session in order.
+    ///
+    /// # Errors
+    /// If a part of it ends by itself: half a coordinator is none.
+    pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
+        let Self { endpoint, listener, driver, commands, mesh, api, .. } = self;
+        let store = api.store.clone();
+        let tasks = TaskTracker::new();
+        let mut driver = tasks.spawn(driver.run(commands, cancel.clone()));
+        let mut accept = tasks.spawn(mesh::accept(mesh, endpoint, cancel.clone()));
+        let mut serve = tasks.spawn(api::serve(api, listener, cancel.clone()));
+        let ended = tokio::select! {
+            () = cancel.cancelled() => None,
+            _ = &mut driver => Some("the rollout"),
+            _ = &mut accept => Some("the mesh listener"),
+            _ = &mut serve => Some("the API"),
+        };
+        let asked = cancel.is_cancelled();
+        cancel.cancel();
+        tasks.close();
+        tasks.wait().await;
+        tokio::task::spawn_blocking(move || store.settle()).await??;
+        match ended {
+            Some(part) if !asked => anyhow::bail!("{part} ended: this is a defect, see the log"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the coordinator must not forget about publication: the last flip, and up to which cut it has decided.
+//!
+//! Written before a flip leaves the house, so that no serial number is ever used twice.
+
+use std::{fs, io, path::PathBuf};
+
+use difusor_proto::{
+    CutKey, Flip, FlipKind, MeshId, Signed, SigningKey,
+    store::{Access, replace},
+};
+use serde::{Deserialize, Serialize};
+
+/// The state on disk.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Saved {
+    /// The cut that is served, by the last flip.
+    current: Option<CutKey>,
+    /// Its flip, for nodes that come late.
+    flip: Option<Signed<Flip>>,
+    /// Serial of that flip.
+    serial: u64,
+    /// Cuts up to this one were flipped, or meant for the archive alone.
+    decided: u64,
+}
+
+/// The state, and where it is kept.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    saved: Saved,
+}
+
+impl State {
+    /// Reads the state; a missing file is a mesh that never flipped.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds anything else.
+    pub fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let saved = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                anyhow::anyhow!("{} is damaged ({error}): restore it from a backup", path.display())
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
+            Err(error) => anyhow::bail!("reading {}: {error}", path.display()),
+        };
+        Ok(Self { path, saved })
+    }
+
+    /// The cut that is served.
+    pub fn current(&self) -> Option<CutKey> {
+        self.saved.current
+    }
+
+    /// The last flip.
+    pub fn flip(&self) -> Option<&Signed<Flip>> {
+        self.saved.flip.as_ref()
+    }
+
+    /// Its serial, 0 before the first.
+    pub fn serial(&self) -> u64 {
+        self.saved.serial
+    }
+
+    /// Cuts up to this number need no decision any more.
+    pub fn decided(&self) -> u64 {
+        self.saved.decided
+    }
+
+    /// Signs the next flip and keeps it.
+    ///
+    /// # Errors
+    /// If it cannot be written; it must then not be sent.
+    pub fn next_flip(
+        &mut self,
+        key: &SigningKey,
+        mesh: MeshId,
+        cut: CutKey,
+        at_us: u64,
+        kind: FlipKind,
+    ) -> anyhow::Result<(u64, Signed<Flip>)> {
+        let serial = self.saved.serial.saturating_add(1);
+        let flip = key.sign(&Flip { mesh, serial, cut, at_us, kind })?;
+        let decided = self.saved.decided.max(cut.seq);
+        self.save(Saved { current: Some(cut), flip: Some(flip.clone()), serial, decided })?;
+        Ok((serial, flip))
+    }
+
+    /// Notes that cuts up to `seq` are decided without a flip.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn decide(&mut self, seq: u64) -> io::Result<()> {
+        let decided = self.saved.decided.max(seq);
+        self.save(Saved { decided, ..self.saved.clone() })
+    }
+
+    fn save(&mut self, next: Saved) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&next).map_err(io::Error::other)?;
+        replace(&self.path, &bytes, Access::Normal)?;
+        self.saved = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use difusor_proto::Digest;
+
+    #[test]
+    fn serials_outlive_restarts() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("state.json");
+        let key = SigningKey::generate().unwrap().0;
+        let mesh = key.verifying_key().mesh();
+        let cut = CutKey { seq: 4, label: "20210606_2000".parse().unwrap(), root: Digest::of(b"") };
+        let mut state = State::open(path.clone()).unwrap();
+        assert_eq!(state.next_flip(&key, mesh, cut, 5, FlipKind::Publish).unwrap().0, 1);
+        state.decide(6).unwrap();
+        let mut state = State::open(path).unwrap();
+        assert_eq!((state.serial(), state.decided(), state.current()), (1, 6, Some(cut)));
+        let (serial, flip) = state.next_flip(&key, mesh, cut, 6, FlipKind::Rollback { from: 6 }).unwrap();
+        assert_eq!((serial, state.decided()), (2, 6));
+        assert_eq!(flip.open(&key.verifying_key()).unwrap().serial, 2);
+    }
+}

@@ -1,0 +1,43 @@
+//! `loadtest`: makes the packages of a night, and what is needed to load a mesh with them.
+//!
+//! One file for each subcommand. Exits with 2 when what was asked for cannot be, with 1 when it failed.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
+
+mod congestion;
+mod packages;
+mod publish;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Package generator, benchmarks and load plans for a Difusor mesh.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Packages(packages::Args),
+    Congestion(congestion::Args),
+    Publish(publish::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Packages(args) => packages::run(&args),
+        Command::Congestion(args) => congestion::run(&args),
+        Command::Publish(args) => publish::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<difusor_night::SpecError>() { 2 } else { 1 })
+        }
+    }
+}

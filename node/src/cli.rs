@@ -1,0 +1,160 @@
+//! The command line of the node.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
+
+use std::{
+    ffi::OsString,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use difusor_proto::{
+    NodeId,
+    store::{Access, replace},
+    token::Token,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, TEMPLATE},
+    enrol,
+    home::Home,
+    run::Node,
+};
+
+/// Exit code for a bad configuration, after sysexits(3).
+const EXIT_CONFIG: u8 = 64;
+
+/// Receives verified cuts of election results and serves exactly their bytes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "difusor-node",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 64 bad configuration.\n\nFirst steps: `join TOKEN` with the token of `difusor-coordinator invite`, then `run`."
+)]
+struct Cli {
+    /// Configuration file; everything else of the node lies in its folder
+    #[arg(long, global = true, default_value = "difusor-node/node.toml", env = "DIFUSOR_NODE_CONFIG")]
+    config: PathBuf,
+    /// Read and validate the configuration and the certificates, and end
+    #[arg(long)]
+    check: bool,
+    #[command(subcommand)]
+    command: Option<Do>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Do {
+    /// Become a node of the mesh that the token is from
+    Join {
+        /// As `difusor-coordinator invite` printed it
+        token: String,
+        /// Name of this node; made from the zone otherwise
+        #[arg(long)]
+        name: Option<NodeId>,
+        /// Host name or address that the public site is reached by, for the certificate of the mesh authority
+        #[arg(long = "site-name", default_values = ["localhost", "127.0.0.1", "::1"])]
+        site_names: Vec<String>,
+    },
+    /// Serve until interrupted
+    Run,
+}
+
+/// Runs the command line.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let folder = cli.config.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let home = Home::new(folder);
+    let config = match Config::read(&cli.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(EXIT_CONFIG.into());
+        }
+    };
+    if cli.check {
+        if let (Some(chain), Some(key)) = (&config.certificate, &config.key)
+            && let Err(error) = crate::certificate::tls_config_from_files(chain, key)
+        {
+            eprintln!("error: {error}");
+            return Ok(EXIT_CONFIG.into());
+        }
+        println!("{} is valid", cli.config.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    match cli.command {
+        None => {
+            eprintln!("error: what should the node do? See `difusor-node --help`");
+            return Ok(2.into());
+        }
+        Some(Do::Join { token, name, site_names }) => {
+            let token: Token = token.parse()?;
+            let identity = enrol::join(&home, &token, name, site_names).await?;
+            if !cli.config.exists() {
+                replace(&cli.config, TEMPLATE.as_bytes(), Access::Normal)?;
+            }
+            println!("This machine is node {} in zone {}.", identity.node, identity.zone);
+            println!("Next: difusor-node --config {} run", cli.config.display());
+        }
+        Some(Do::Run) => run(&home, &config).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(home: &Home, config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sled=warn"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
+    let node = Node::bind(home, config).await?;
+    let ready = node.ready();
+    tracing::info!(public = ?ready.public, admin = %ready.admin, "ready");
+    let cancel = CancellationToken::new();
+    let on_signal = cancel.clone();
+    tokio::spawn(async move {
+        interrupted().await;
+        tracing::info!("ending: no new connections, downloads under way finish");
+        on_signal.cancel();
+    });
+    node.run(cancel).await
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}

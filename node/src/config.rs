@@ -1,0 +1,102 @@
+//! The node's configuration: one TOML file, validated before anything is bound.
+
+use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
+use serde::Deserialize;
+
+/// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// TCP addresses of the public site.
+    pub public: Vec<SocketAddr>,
+    /// TCP address of the node's own status.
+    pub admin: SocketAddr,
+    /// Certificate chain of the public site, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+    /// Where to dial instead of the addresses in the token.
+    pub coordinator: Vec<String>,
+    /// Memory for applying patches.
+    pub apply_memory: Bytes,
+    /// Complete cuts kept on disk.
+    pub keep_cuts: usize,
+    /// How long downloads under way may take at the end.
+    pub drain: Span,
+    /// How the sender reacts to loss.
+    pub congestion: Congestion,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            public: vec![SocketAddr::from(([0, 0, 0, 0], 8443))],
+            admin: SocketAddr::from(([127, 0, 0, 1], 8401)),
+            certificate: None,
+            key: None,
+            coordinator: Vec::new(),
+            apply_memory: Bytes(160 << 20),
+            keep_cuts: 12,
+            drain: Span(Duration::from_secs(10)),
+            congestion: Congestion::default(),
+        }
+    }
+}
+
+/// The file that `join` writes: the defaults, explained.
+pub const TEMPLATE: &str = include_str!("node.toml");
+
+impl Config {
+    /// Reads and validates a file; a missing one means the defaults.
+    ///
+    /// # Errors
+    /// Names the file, the line and what to write instead.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text).with_context(|| format!("in {}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        anyhow::ensure!(!config.public.is_empty(), "public: name at least one address to serve on");
+        anyhow::ensure!(
+            config.certificate.is_some() == config.key.is_some(),
+            "certificate and key: set both, or neither"
+        );
+        anyhow::ensure!(config.keep_cuts >= 2, "keep_cuts: at least 2, the one that is served and the next");
+        anyhow::ensure!(config.apply_memory.0 >= 16 << 20, "apply_memory: at least 16 MiB");
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_says_the_defaults() {
+        assert_eq!(Config::parse(TEMPLATE).unwrap(), Config::default());
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, part) in [
+            ("colour = 1", "colour"),
+            ("public = []", "public"),
+            ("certificate = \"x\"", "set both"),
+            ("keep_cuts = 1", "keep_cuts"),
+            ("apply_memory = \"1 MiB\"", "apply_memory"),
+            ("drain = \"10\"", "ms, s, m, h, d"),
+        ] {
+            let error = format!("{:#}", Config::parse(text).unwrap_err());
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

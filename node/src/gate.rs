@@ -1,0 +1,215 @@
+//! The one door to what is served: no cut gets past it that the mark does not admit.
+//!
+//! A flip is obeyed when its signature verifies, the mark admits it, and the cut is complete here. The mark is on disk
+//! before the first byte of the cut is served, so neither a crash nor an old flip can lead back.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use difusor_proto::{
+    CutKey, Flip, Mark, Signed, VerifyingKey,
+    clock::Offset,
+    flip::FlipRefused,
+    process::unix_us,
+    store::{Store, StoreError},
+    wire::CloseCode,
+};
+
+use crate::{
+    home::Home,
+    serving::Serving,
+    site::{Site, SiteError, SiteOptions},
+    stage,
+};
+
+/// An instant further away than this is a mistake, or a clock that is wrong: the flip is obeyed at once.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Why a flip was not obeyed.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The flip is not from the coordinator, or not for this mesh.
+    #[error("a flip that is not signed by this mesh's key: {0}")]
+    Forged(#[from] difusor_proto::sign::SignError),
+    /// The mark does not admit it.
+    #[error(transparent)]
+    Refused(#[from] FlipRefused),
+    /// This machine cannot serve the cut.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The mark could not be written.
+    #[error("the mark could not be written: {0}")]
+    Mark(#[from] std::io::Error),
+}
+
+impl GateError {
+    /// What to close the connection with, if the other side is at fault.
+    pub fn close_code(&self) -> Option<CloseCode> {
+        match self {
+            Self::Forged(_) => Some(CloseCode::Forged),
+            Self::Refused(FlipRefused::Replay { .. }) => Some(CloseCode::Replay),
+            Self::Refused(_) => Some(CloseCode::BelowMark),
+            Self::Site(_) | Self::Store(_) | Self::Mark(_) => None,
+        }
+    }
+}
+
+/// A flip that was obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Obeyed {
+    /// Its serial.
+    pub serial: u64,
+    /// The cut that is served now.
+    pub cut: CutKey,
+    /// Since when, Unix microseconds of this node's clock.
+    pub at_us: u64,
+}
+
+/// What is served, and what may be served next.
+pub struct Gate {
+    home: Home,
+    store: Store,
+    key: VerifyingKey,
+    options: SiteOptions,
+    /// What the listeners serve.
+    pub serving: Arc<Serving>,
+    state: Mutex<State>,
+}
+
+struct State {
+    mark: Mark,
+    /// The staged cut, ready to be served.
+    prepared: Option<Arc<Site>>,
+    /// A flip to a cut that is not complete here yet.
+    pending: Option<Signed<Flip>>,
+}
+
+impl Gate {
+    /// A gate that serves what the mark says, if it is here. Blocks.
+    ///
+    /// # Errors
+    /// If the mark cannot be read. A cut that cannot be served is logged, and fetched again.
+    pub fn open(home: Home, store: Store, key: VerifyingKey, serving: Arc<Serving>) -> anyhow::Result<Self> {
+        let mark = home.read_mark()?;
+        let options = SiteOptions::new(key);
+        let state = Mutex::new(State { mark, prepared: None, pending: None });
+        let gate = Self { home, store, key, options, serving, state };
+        if let Some(cut) = gate.held()?.into_iter().find(|cut| Some(cut.root) == mark.root) {
+            match gate.site(&cut) {
+                Ok(site) => {
+                    gate.serving.flip(site);
+                    tracing::info!(seq = cut.seq, label = %cut.label, "serving the cut of before the last stop");
+                }
+                Err(error) => {
+                    tracing::error!(seq = cut.seq, %error, "the last cut cannot be served: waiting for the mesh")
+                }
+            }
+        }
+        Ok(gate)
+    }
+
+    /// The mark.
+    pub fn mark(&self) -> Mark {
+        self.lock().mark
+    }
+
+    /// Complete cuts on disk, newest first.
+    ///
+    /// # Errors
+    /// What the index gives.
+    pub fn held(&self) -> Result<Vec<CutKey>, StoreError> {
+        let mut cuts = self.store.cuts()?;
+        cuts.reverse();
+        Ok(cuts)
+    }
+
+    /// Makes a cut that was just staged ready to be served at once. Blocks.
+    ///
+    /// # Errors
+    /// [`GateError`] if it is not whole.
+    pub fn prepare(&self, cut: &CutKey) -> Result<(), GateError> {
+        let site = self.site(cut)?;
+        self.lock().prepared = Some(site);
+        Ok(())
+    }
+
+    /// Takes in a flip. `None` if its cut is not complete here: it is obeyed once it is. Blocks until the instant.
+    ///
+    /// # Errors
+    /// [`GateError`]; what is served stays.
+    pub fn obey(&self, signed: Signed<Flip>, offset: Offset) -> Result<Option<Obeyed>, GateError> {
+        let flip = signed.open(&self.key)?;
+        // Held to the end: two flips can never be between mark and swap at once.
+        let mut state = self.lock();
+        let mark = state.mark.admit(&flip)?;
+        let Some(site) = self.ready(&mut state, &flip.cut)? else {
+            state.pending = Some(signed);
+            return Ok(None);
+        };
+        self.home.write_mark(&mark)?;
+        state.mark = mark;
+        sleep_until(offset.to_ours(flip.at_us));
+        let flipped = self.serving.flip(site);
+        let at = flipped.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        // The last reader of the old snapshot frees it; that must not be this thread while it holds the lock.
+        drop(state);
+        drop(flipped);
+        tracing::info!(seq = flip.cut.seq, label = %flip.cut.label, serial = flip.serial, "serving");
+        Ok(Some(Obeyed { serial: flip.serial, cut: flip.cut, at_us }))
+    }
+
+    /// Obeys the flip that waited for `cut`, if there is one. Blocks.
+    ///
+    /// # Errors
+    /// [`GateError`].
+    pub fn obey_pending(&self, cut: &CutKey, offset: Offset) -> Result<Option<Obeyed>, GateError> {
+        let pending = self.lock().pending.take();
+        match pending {
+            Some(signed) if signed.open(&self.key)?.cut == *cut => self.obey(signed, offset),
+            other => {
+                self.lock().pending = other;
+                Ok(None)
+            }
+        }
+    }
+
+    fn ready(&self, state: &mut State, cut: &CutKey) -> Result<Option<Arc<Site>>, GateError> {
+        if let Some(site) = state.prepared.take_if(|site| site.cut() == *cut) {
+            return Ok(Some(site));
+        }
+        if self.store.manifest(cut)?.is_none() {
+            return Ok(None);
+        }
+        self.site(cut).map(Some)
+    }
+
+    fn site(&self, cut: &CutKey) -> Result<Arc<Site>, GateError> {
+        let signed = self.store.manifest(cut)?.ok_or(StoreError::Missing(cut.root))?;
+        let manifest = signed.open(&self.key)?;
+        let restored = stage::restore(&self.store, cut, &manifest)?;
+        if restored > 0 {
+            tracing::warn!(seq = cut.seq, files = restored, "plain bytes were lost and made again");
+        }
+        let previous = self.serving.current();
+        Ok(Arc::new(Site::build(&self.store, *cut, &signed, &manifest, &self.options, previous.as_deref())?))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The mark is replaced whole, after it is on disk.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sleeps until this machine's clock shows `at_us`; an instant in the past, or absurdly far away, is now.
+fn sleep_until(at_us: u64) {
+    let wait = Duration::from_micros(at_us.saturating_sub(unix_us()));
+    if wait <= MAX_WAIT {
+        std::thread::sleep(wait);
+    }
+}

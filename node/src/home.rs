@@ -1,0 +1,162 @@
+//! The node's folder: who it is, what it may serve, and its store.
+//!
+//! ```text
+//! node.toml       the configuration, commented
+//! identity.json   name, zone, mesh certificate and key, the pinned signing key: readable by the owner alone
+//! site.pem .key   certificate of the public site from the mesh authority
+//! mark.json       the last flip that was obeyed
+//! store/          packs and index
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use difusor_proto::{
+    Mark, NodeId, VerifyingKey, Zone, digest,
+    store::{Access, replace},
+    tls,
+};
+use serde::{Deserialize, Serialize};
+
+/// Paths below one folder.
+#[derive(Debug, Clone)]
+pub struct Home {
+    dir: PathBuf,
+}
+
+/// What enrolment gave this node. Binary fields are hex.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its name.
+    pub node: NodeId,
+    /// Its zone.
+    pub zone: Zone,
+    /// Where to dial the coordinator.
+    pub coordinator: Vec<String>,
+    /// The signing key, pinned.
+    key: String,
+    authority: String,
+    certificate: String,
+    private: String,
+}
+
+impl Identity {
+    /// What enrolment gave.
+    pub fn new(node: NodeId, zone: Zone, coordinator: Vec<String>, key: VerifyingKey, tls: &tls::Identity) -> Self {
+        Self {
+            node,
+            zone,
+            coordinator,
+            key: key.to_string(),
+            authority: digest::encode_hex(&tls.authority),
+            certificate: digest::encode_hex(&tls.certificate),
+            private: digest::encode_hex(&tls.key),
+        }
+    }
+
+    /// The key that signs manifests and flips.
+    ///
+    /// # Errors
+    /// If the file was damaged.
+    pub fn key(&self) -> anyhow::Result<VerifyingKey> {
+        VerifyingKey::from_hex(&self.key).context("identity.json: key")
+    }
+
+    /// Certificates and key inside the mesh.
+    ///
+    /// # Errors
+    /// If the file was damaged.
+    pub fn tls(&self) -> anyhow::Result<tls::Identity> {
+        let bytes = |field: &str, name| digest::decode_hex_vec(field).with_context(|| format!("identity.json: {name}"));
+        Ok(tls::Identity {
+            authority: bytes(&self.authority, "authority")?,
+            certificate: bytes(&self.certificate, "certificate")?,
+            key: bytes(&self.private, "private")?,
+        })
+    }
+}
+
+impl Home {
+    /// The node's folder at `dir`; it need not exist.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Certificate of the public site from the mesh authority.
+    pub fn site_certificate(&self) -> PathBuf {
+        self.dir.join("site.pem")
+    }
+
+    /// Its key.
+    pub fn site_key(&self) -> PathBuf {
+        self.dir.join("site.key")
+    }
+
+    /// Packs and index.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    fn identity(&self) -> PathBuf {
+        self.dir.join("identity.json")
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.dir.join("mark.json")
+    }
+
+    /// True if this folder belongs to a node already.
+    pub fn is_enrolled(&self) -> bool {
+        self.identity().exists()
+    }
+
+    /// Reads who this node is.
+    ///
+    /// # Errors
+    /// If it was never enrolled, or the file is damaged.
+    pub fn read_identity(&self) -> anyhow::Result<Identity> {
+        let path = self.identity();
+        let bytes = fs::read(&path)
+            .with_context(|| format!("reading {}: enrol first with `difusor-node join TOKEN`", path.display()))?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged: restore it, or enrol anew with another token", path.display()))
+    }
+
+    /// Writes who this node is.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn write_identity(&self, identity: &Identity) -> anyhow::Result<()> {
+        Ok(replace(&self.identity(), &serde_json::to_vec_pretty(identity)?, Access::Secret)?)
+    }
+
+    /// Reads the mark; a missing file is a node that never served.
+    ///
+    /// # Errors
+    /// If it is damaged. A node must not guess what it may serve.
+    pub fn read_mark(&self) -> anyhow::Result<Mark> {
+        match fs::read(self.mark()) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+                format!("{} is damaged: restore it, or enrol this node anew in an empty folder", self.mark().display())
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Mark::default()),
+            Err(error) => Err(error).with_context(|| format!("reading {}", self.mark().display())),
+        }
+    }
+
+    /// Writes the mark. When this returns, it survives a power cut.
+    ///
+    /// # Errors
+    /// What the disk gives; the flip must then not be obeyed.
+    pub fn write_mark(&self, mark: &Mark) -> io::Result<()> {
+        replace(&self.mark(), &serde_json::to_vec(mark).map_err(io::Error::other)?, Access::Normal)
+    }
+}

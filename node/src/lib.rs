@@ -1,0 +1,27 @@
+//! The node: receives verified cuts and serves exactly their bytes.
+//!
+//! Along the data flow: [`sync`] keeps in touch with the coordinator; [`stage`] turns a delta into a complete cut in the
+//! store; [`gate`] decides what may be served; [`site`] is the snapshot of a cut that is; [`listener`] meets the public
+//! and [`respond`] answers. [`enrol`] made the machine a node, once.
+
+pub mod address;
+pub mod admin;
+pub mod body;
+pub mod certificate;
+pub mod cli;
+pub mod config;
+pub mod content;
+pub mod enrol;
+pub mod gate;
+pub mod home;
+pub mod listener;
+pub mod negotiate;
+pub mod pages;
+pub mod respond;
+pub mod run;
+pub mod serving;
+pub mod shelf;
+pub mod site;
+pub mod stage;
+pub mod sync;
+pub mod wellknown;

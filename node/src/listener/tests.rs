@@ -1,0 +1,274 @@
+mod client;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use difusor_proto::Digest;
+use http::Method;
+use http_body_util::BodyExt as _;
+use rustls::version::{TLS12, TLS13};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use self::client::{PATIENCE, Running, finish, until};
+use super::*;
+use crate::site::fixture::{Fixture, gunzip, noise};
+
+const GRACE: Duration = Duration::from_secs(10);
+
+fn quick() -> Limits {
+    let short = Duration::from_millis(300);
+    Limits { handshake: short, head: short, stall: short, ..Limits::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_protocols_over_both_versions_of_tls() {
+    let fixture = Fixture::new();
+    let page = noise(1, 100);
+    let running = Running::start(Limits::default(), GRACE);
+    assert_eq!(running.h1().await.get("/").await.status, 503);
+    running.serving.flip(Arc::new(fixture.site(&fixture.cut(1, &[("index.html", &page), ("a/index.html", b"a")]))));
+    for version in [&TLS12, &TLS13] {
+        for alpn in [&[&b"h2"[..], b"http/1.1"][..], &[b"http/1.1"], &[]] {
+            let mut client = running.connect(version, alpn).await;
+            let plain = client.get("/?query=ignored").await;
+            assert_eq!((plain.status.as_u16(), &plain.body[..]), (200, &page[..]));
+            assert!(plain.headers.contains_key("date"));
+            let gzip = client.ask(Method::GET, "/", &[("accept-encoding", "gzip")]).await;
+            assert_eq!(gunzip(&gzip.body, page.len()), page);
+
+            let head = client.ask(Method::HEAD, "/", &[]).await;
+            assert_eq!((head.header("content-length"), head.body.len()), (plain.header("content-length"), 0));
+            let tag = plain.header("etag").unwrap();
+            let unchanged = client.ask(Method::GET, "/", &[("if-none-match", tag)]).await;
+            assert_eq!((unchanged.status.as_u16(), unchanged.body.len()), (304, 0));
+            // A length of zero would say that the file is empty (RFC 9110 section 8.6).
+            assert_eq!(unchanged.header("content-length"), None);
+            assert_eq!(client.get("/a").await.header("location"), Some("/a/"));
+            assert_eq!(client.get("/nope").await.status, 404);
+            assert_eq!(client.ask(Method::OPTIONS, "/", &[]).await.header("allow"), Some("GET, HEAD"));
+        }
+    }
+    let counts = running.serving.counters.read();
+    assert_eq!((counts.requests, counts.classes), (43, [0, 18, 12, 12, 1]));
+    assert_eq!((counts.connections, counts.handshake_failures), (7, 0));
+    until("connections are counted out", || running.serving.counters.read().open == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_files_come_from_the_pack_whole() {
+    let fixture = Fixture::new();
+    let large = noise(1, 200_000);
+    let cut = fixture.cut(1, &[("large.csv", &large)]);
+    let running = Running::start(Limits::default(), GRACE);
+    let site = fixture.site(&cut);
+    assert_eq!((site.memory(), large.len() > 5 << 20), (0, true));
+    running.serving.flip(Arc::new(site));
+    for mut client in [running.h1().await, running.h2().await] {
+        let plain = client.get("/large.csv").await;
+        assert_eq!(Digest::of(&plain.body), Digest::of(&large));
+        let gzip = client.ask(Method::GET, "/large.csv", &[("accept-encoding", "gzip")]).await;
+        assert_eq!(gzip.header("content-length"), Some(gzip.body.len().to_string().as_str()));
+        assert_eq!(gunzip(&gzip.body, large.len()), large);
+    }
+    let sent = running.serving.counters.read().body_bytes;
+    assert!(sent > 2 * large.len() as u64, "{sent}");
+}
+
+/// Cuts flip back and forth under clients that never stop: each answer is of one cut, whole, whichever it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_mixes_two_cuts() {
+    let fixture = Fixture::new();
+    let running = Running::start(Limits::default(), GRACE);
+    let files = |seq| [noise(seq, 40), noise(seq + 10, 9_000)];
+    let sites = [1, 2].map(|seq| {
+        let [page, large] = files(seq);
+        Arc::new(fixture.site(&fixture.cut(seq, &[("index.html", &page), ("large.csv", &large)])))
+    });
+    let digests = [1, 2].map(|seq| files(seq).map(|bytes| format!("\"{}\"", Digest::of(&bytes))));
+    running.serving.flip(Arc::clone(&sites[0]));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for number in 0..8 {
+        let mut client = if number % 2 == 0 { running.h1().await } else { running.h2().await };
+        let (stop, digests) = (Arc::clone(&stop), digests.clone());
+        clients.spawn(async move {
+            let mut seen = [0_usize; 2];
+            while !stop.load(Ordering::Relaxed) || seen.contains(&0) {
+                for (file, path) in ["/", "/large.csv"].into_iter().enumerate() {
+                    let whole = client.get(path).await;
+                    let cut = match whole.header("difusor-cut").unwrap() {
+                        "20210606_2001/1" => 0,
+                        "20210606_2002/2" => 1,
+                        other => panic!("{other}"),
+                    };
+                    seen[cut] += 1;
+                    assert_eq!(whole.header("etag"), Some(digests[cut][file].as_str()));
+                    assert_eq!(format!("\"{}\"", Digest::of(&whole.body)), digests[cut][file]);
+                }
+            }
+            seen
+        });
+    }
+    let mut last = Instant::now();
+    for flip in 1..400 {
+        let flipped = running.serving.flip(Arc::clone(&sites[flip % 2]));
+        assert!(flipped.instant >= last && Arc::ptr_eq(&flipped.previous.unwrap(), &sites[(flip + 1) % 2]));
+        last = flipped.instant;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    // The last ones must still be able to see both cuts.
+    let flipping = async {
+        loop {
+            for site in &sites {
+                running.serving.flip(Arc::clone(site));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    };
+    let joined = async {
+        let mut seen = [0, 0];
+        while let Some(client) = clients.join_next().await {
+            let client = client.unwrap();
+            seen = [seen[0] + client[0], seen[1] + client[1]];
+        }
+        seen
+    };
+    let seen = tokio::select! { seen = timeout(PATIENCE, joined) => seen.unwrap(), () = flipping => unreachable!() };
+    assert!(seen[0] > 50 && seen[1] > 50, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_in_flight_survives_the_flip_and_the_drain() {
+    for h2 in [false, true] {
+        let fixture = Fixture::new();
+        let large = noise(1, 300_000);
+        let running = Running::start(Limits::default(), GRACE);
+        running.serving.flip(Arc::new(fixture.site(&fixture.cut(1, &[("large.csv", &large)]))));
+        let mut client = if h2 { running.h2().await } else { running.h1().await };
+        let idle = if h2 { running.h2().await } else { running.h1().await };
+        let mut response = client.begin(Method::GET, "/large.csv", &[]).await.unwrap();
+        let first = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+        running.serving.flip(Arc::new(fixture.site(&fixture.cut(2, &[("large.csv", b"other")]))));
+        running.cancel.cancel();
+        until("nobody is let in any more", || std::net::TcpStream::connect(running.address).is_err()).await;
+        let rest = timeout(PATIENCE, finish(response)).await.unwrap().unwrap();
+        assert_eq!(Digest::of(&[&first[..], &rest.body].concat()), Digest::of(&large));
+        let drained = timeout(PATIENCE, running.done).await.unwrap().unwrap();
+        assert_eq!(drained, Drained { finished: 2, cut: 0 });
+        drop(idle);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_finish_within_the_grace_is_cut_and_counted() {
+    let fixture = Fixture::new();
+    let large = noise(1, 300_000);
+    let running = Running::start(Limits::default(), Duration::from_millis(100));
+    running.serving.flip(Arc::new(fixture.site(&fixture.cut(1, &[("large.csv", &large)]))));
+    let mut client = running.h1().await;
+    // Nobody reads the body.
+    let response = client.begin(Method::GET, "/large.csv", &[]).await.unwrap();
+    running.cancel.cancel();
+    let drained = timeout(PATIENCE, running.done).await.unwrap().unwrap();
+    assert_eq!(drained, Drained { finished: 0, cut: 1 });
+    assert!(finish(response).await.is_err(), "a body that was cut must not look whole");
+}
+
+/// Reads until the other side closes; fails if it does not.
+async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the connection stays open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_keeps_silent_is_let_go() {
+    let running = Running::start(quick(), GRACE);
+    // Before TLS.
+    closed(&mut TcpStream::connect(running.address).await.unwrap()).await;
+    until("the failure is counted", || running.serving.counters.read().handshake_failures == 1).await;
+    // Not TLS at all.
+    let mut plain = TcpStream::connect(running.address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    closed(&mut plain).await;
+    // After TLS, in the middle of a head, and after an answer.
+    for sent in ["", "GET / HTTP/1.1\r\nhost: loc", "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
+        let mut tls = running.tls(&[&TLS13], &[b"http/1.1"]).await;
+        tls.write_all(sent.as_bytes()).await.unwrap();
+        closed(&mut tls).await;
+    }
+    // The same in HTTP/2: nothing, the preface alone, and an idle connection.
+    for sent in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        let mut tls = running.tls(&[&TLS13], &[b"h2"]).await;
+        tls.write_all(sent).await.unwrap();
+        closed(&mut tls).await;
+    }
+    let mut client = running.h2().await;
+    assert_eq!(client.get("/").await.status, 503);
+    until("the idle connection is closed", || running.serving.counters.read().open == 0).await;
+    assert!(running.serving.counters.read().cut_off >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_reading_is_let_go() {
+    let fixture = Fixture::new();
+    let running = Running::start(quick(), GRACE);
+    running.serving.flip(Arc::new(fixture.site(&fixture.cut(1, &[("large.csv", &noise(1, 300_000))]))));
+    let (mut h1, mut h2) = (running.h1().await, running.h2().await);
+    let unread = [
+        h1.begin(Method::GET, "/large.csv", &[]).await.unwrap(),
+        h2.begin(Method::GET, "/large.csv", &[]).await.unwrap(),
+    ];
+    until("both are cut off", || running.serving.counters.read().cut_off == 2).await;
+    for response in unread {
+        assert!(finish(response).await.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_cap_connections_are_closed_at_once() {
+    let running = Running::start(Limits { connections: 2, ..Limits::default() }, GRACE);
+    let (mut one, two) = (running.h1().await, running.h2().await);
+    closed(&mut TcpStream::connect(running.address).await.unwrap()).await;
+    assert_eq!(running.serving.counters.read().refused, 1);
+    assert_eq!(one.get("/").await.status, 503);
+    drop(two);
+    until("there is room again", || running.serving.counters.read().open == 1).await;
+    assert_eq!(running.h2().await.get("/").await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_without_end_are_refused() {
+    let running = Running::start(Limits::default(), GRACE);
+    let long = "x".repeat(60_000);
+    let path = format!("/{long}");
+    for (path, headers) in [(path.as_str(), &[][..]), ("/", &[("cookie", long.as_str())])] {
+        for mut client in [running.h1().await, running.h2().await] {
+            // The connection may be gone before the client has written it all.
+            let answer = client.begin(Method::GET, path, headers).await;
+            assert!(answer.is_err() || answer.is_ok_and(|response| response.status().is_client_error()));
+        }
+    }
+    assert_eq!(running.serving.counters.read().requests, 0);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let running = Running::start(Limits::default(), GRACE);
+    let taken = ListenerConfig { bind: vec![running.address], ..ListenerConfig::default() };
+    let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let tls = crate::certificate::tls_config(vec![made.cert.der().clone()], key).unwrap();
+    let error = Listener::bind(&taken, tls).unwrap_err();
+    assert!(error.to_string().contains(&running.address.to_string()));
+}
+
+#[test]
+fn errors_of_accept() {
+    let kind = |raw| is_of_one_connection(&io::Error::from_raw_os_error(raw));
+    // ECONNABORTED; then EMFILE, ENFILE, ENOBUFS, ENOMEM.
+    assert!(kind(103));
+    assert!([24, 23, 105, 12].into_iter().all(|raw| !kind(raw)));
+}

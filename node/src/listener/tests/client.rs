@@ -1,0 +1,156 @@
+//! A listener on a free port with a certificate of its own, and clients that trust it.
+
+use difusor_proto::tls::provider;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
+use rustls_pki_types::{PrivateKeyDer, ServerName};
+use tokio::task::JoinHandle;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::super::*;
+use crate::certificate::tls_config;
+
+/// Longest that a test waits for anything before it counts as hanging.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A listener that runs.
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    pub(super) serving: Arc<Serving>,
+    pub(super) cancel: CancellationToken,
+    pub(super) done: JoinHandle<Drained>,
+    roots: Arc<RootCertStore>,
+}
+
+/// One HTTP connection.
+pub(super) enum Connection {
+    H1(http1::SendRequest<Empty<bytes::Bytes>>),
+    H2(http2::SendRequest<Empty<bytes::Bytes>>),
+}
+
+/// A response whose body was read to its end.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) status: StatusCode,
+    pub(super) headers: http::HeaderMap,
+    pub(super) body: bytes::Bytes,
+}
+
+impl Whole {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Running {
+    pub(super) fn start(limits: Limits, grace: Duration) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let tls = tls_config(vec![made.cert.der().clone()], key).unwrap();
+        let config = ListenerConfig { bind: vec!["127.0.0.1:0".parse().unwrap()], limits };
+        let listener = Listener::bind(&config, tls).unwrap();
+        let (serving, cancel) = (Arc::new(Serving::default()), CancellationToken::new());
+        let address = listener.addresses()[0];
+        let done = tokio::spawn(listener.run(Arc::clone(&serving), cancel.clone(), grace));
+        Self { address, serving, cancel, done, roots: Arc::new(roots) }
+    }
+
+    pub(super) async fn tls(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&[u8]],
+    ) -> TlsStream<TcpStream> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    }
+
+    pub(super) async fn connect(&self, version: &'static SupportedProtocolVersion, alpn: &[&[u8]]) -> Connection {
+        let tls = self.tls(&[version], alpn).await;
+        let state = tls.get_ref().1;
+        let expected = if version.version == ProtocolVersion::TLSv1_2 { "1.2" } else { "1.3" };
+        assert!(format!("{:?}", state.protocol_version().unwrap()).replace('_', ".").ends_with(expected));
+        if state.alpn_protocol() == Some(b"h2") {
+            let (sender, connection) = http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                .handshake(hyper_util::rt::TokioIo::new(tls))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            Connection::H2(sender)
+        } else {
+            let (sender, connection) = http1::handshake(hyper_util::rt::TokioIo::new(tls)).await.unwrap();
+            tokio::spawn(connection);
+            Connection::H1(sender)
+        }
+    }
+
+    pub(super) async fn h1(&self) -> Connection {
+        self.connect(&rustls::version::TLS13, &[b"http/1.1"]).await
+    }
+
+    pub(super) async fn h2(&self) -> Connection {
+        self.connect(&rustls::version::TLS13, &[b"h2"]).await
+    }
+}
+
+impl Connection {
+    /// Sends a request, and returns when the head of the answer is there.
+    pub(super) async fn begin(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> hyper::Result<Response<Incoming>> {
+        let uri = if matches!(self, Self::H2(_)) { format!("https://localhost{path}") } else { path.to_owned() };
+        let mut request = Request::builder().method(method).uri(uri).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::new()).unwrap();
+        match self {
+            Self::H1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Self::H2(sender) => sender.send_request(request).await,
+        }
+    }
+
+    pub(super) async fn ask(&mut self, method: Method, path: &str, headers: &[(&str, &str)]) -> Whole {
+        finish(self.begin(method, path, headers).await.unwrap()).await.unwrap()
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Whole {
+        self.ask(Method::GET, path, &[]).await
+    }
+}
+
+/// Reads a body to its end.
+pub(super) async fn finish(response: Response<Incoming>) -> hyper::Result<Whole> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Whole { status: head.status, headers: head.headers, body })
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("never: {what}"));
+}

@@ -1,0 +1,268 @@
+//! From a delta stream to a complete cut on disk.
+//!
+//! Every blob is decoded and digested before a byte of it is written; what does not verify is left out and asked for
+//! again. Nothing of a cut is visible before all of it is: blobs go into packs that count only once they are finished.
+//! Several blobs are worked on at once, within a budget of memory.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use difusor_proto::{
+    CutKey, Digest, Entry, Manifest, Signed,
+    codec::{self, Coding},
+    limits::MAX_ITEM_HEAD,
+    store::{Form, PackWriter, Store, StoreError},
+    wire::{self, CloseCode, DeltaHead, ItemHead},
+};
+use quinn::RecvStream;
+use tokio::sync::Semaphore;
+
+/// The budget of memory is counted in units of this many bytes, for the semaphore.
+const UNIT: u64 = 64 << 10;
+
+/// Bytes by which a coded blob may exceed its plain size: frames of what cannot be compressed.
+const SLACK: u64 = 4096;
+
+/// Why a delta stream ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The other side broke the rules: the connection has to be closed with this code.
+    #[error("{}: {detail}", code.name())]
+    Rules {
+        /// What for.
+        code: CloseCode,
+        /// What happened.
+        detail: String,
+    },
+    /// The connection broke.
+    #[error("the stream broke: {0}")]
+    Broken(String),
+    /// This machine cannot take the cut.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl StageError {
+    fn rules(code: CloseCode, detail: impl ToString) -> Self {
+        Self::Rules { code, detail: detail.to_string() }
+    }
+}
+
+impl From<wire::FrameError> for StageError {
+    fn from(error: wire::FrameError) -> Self {
+        match error.close_code() {
+            Some(code) => Self::rules(code, error),
+            None => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Memory for blobs that are being decoded, shared by all streams.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    permits: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: u64) -> Self {
+        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX >> 4).max(1);
+        Self { permits: Arc::new(Semaphore::new(units as usize)), units }
+    }
+
+    /// Waits for `bytes`; who needs more than there is waits until it is alone.
+    async fn take(&self, bytes: u64) -> Result<tokio::sync::OwnedSemaphorePermit, StageError> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.units);
+        let permit = Arc::clone(&self.permits).acquire_many_owned(units).await;
+        permit.map_err(|_| StageError::Broken("the node is ending".into()))
+    }
+}
+
+/// A cut that is being completed.
+pub struct Stage {
+    store: Store,
+    /// The cut.
+    pub cut: CutKey,
+    /// Its signed manifest.
+    pub signed: Signed<Manifest>,
+    /// The same, read.
+    pub manifest: Arc<Manifest>,
+    /// The blobs as they come.
+    pack: PackWriter,
+    /// Their plain bytes.
+    plain: PackWriter,
+    /// Blobs that are still missing.
+    missing: Mutex<HashMap<Digest, Entry>>,
+    /// When the first byte of it was here.
+    since: Instant,
+    received: Mutex<u64>,
+    repairs: Mutex<u32>,
+}
+
+impl Stage {
+    /// Begins with a cut whose manifest was verified. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin(store: &Store, cut: CutKey, signed: Signed<Manifest>, manifest: Manifest) -> Result<Self, StoreError> {
+        let (pack, plain) = (store.begin()?, store.begin()?);
+        let mut missing = HashMap::new();
+        let mut seen = HashSet::new();
+        for entry in manifest.entries.iter().filter(|entry| seen.insert(entry.digest)) {
+            if store.blob(&entry.digest, Form::Identity)?.is_some() {
+                continue;
+            }
+            // Its plain bytes were lost in a crash, or never made: they are made from what is here.
+            match store.plain(&entry.digest) {
+                Ok(bytes) => plain.blob(entry.digest, Coding::Identity, entry.size, &bytes)?,
+                Err(StoreError::Missing(_) | StoreError::Damaged(_)) => {
+                    missing.insert(entry.digest, entry.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self {
+            store: store.clone(),
+            cut,
+            received: Mutex::new(signed.bytes().len() as u64),
+            signed,
+            manifest: Arc::new(manifest),
+            pack,
+            plain,
+            missing: Mutex::new(missing),
+            since: Instant::now(),
+            repairs: Mutex::new(0),
+        })
+    }
+
+    /// Takes in the blobs of one stream. What does not verify stays missing.
+    ///
+    /// # Errors
+    /// [`StageError`] if the stream broke, or broke the rules.
+    pub async fn take(
+        self: &Arc<Self>,
+        stream: &mut RecvStream,
+        head: &DeltaHead,
+        budget: &Budget,
+    ) -> Result<(), StageError> {
+        let mut work = tokio::task::JoinSet::new();
+        for _ in 0..head.items {
+            let item: ItemHead = wire::read_frame(stream, MAX_ITEM_HEAD)
+                .await?
+                .ok_or_else(|| StageError::Broken("the stream ended before its last blob".into()))?;
+            let entry = lock(&self.missing).get(&item.digest).cloned();
+            let size = entry.as_ref().map(|entry| entry.size);
+            let most = size.or_else(|| self.size_of(&item.digest)).map_or(0, |size| size.saturating_add(SLACK));
+            if item.len > most {
+                let detail = format!("{} bytes for blob {} of at most {most}", item.len, item.digest);
+                return Err(StageError::rules(CloseCode::Oversize, detail));
+            }
+            let base = match item.coding {
+                Coding::Patch { base } => self.base_size(base).await?,
+                _ => 0,
+            };
+            let permit = budget.take(item.len + size.unwrap_or(0) + base).await?;
+            let length = usize::try_from(item.len).map_err(|e| StageError::rules(CloseCode::Oversize, e))?;
+            let mut coded = vec![0; length];
+            stream.read_exact(&mut coded).await.map_err(|error| StageError::Broken(error.to_string()))?;
+            *lock(&self.received) += item.len;
+            let Some(entry) = entry else { continue };
+            let stage = Arc::clone(self);
+            work.spawn_blocking(move || {
+                let kept = stage.keep(&entry, item, &coded);
+                drop((coded, permit));
+                kept
+            });
+            while let Some(done) = work.try_join_next() {
+                done.map_err(|error| StageError::Broken(error.to_string()))??;
+            }
+        }
+        while let Some(done) = work.join_next().await {
+            done.map_err(|error| StageError::Broken(error.to_string()))??;
+        }
+        Ok(())
+    }
+
+    /// Decodes, verifies and writes one blob.
+    fn keep(&self, entry: &Entry, item: ItemHead, coded: &[u8]) -> Result<(), StageError> {
+        let base = match item.coding {
+            Coding::Patch { base } => self.store.blob(&base, Form::Identity)?.map(|blob| blob.read()),
+            _ => None,
+        };
+        let base = base.transpose().map_err(StoreError::Io)?;
+        let plain = codec::decode(item.coding, coded, entry.size, base.as_deref());
+        drop(base);
+        match plain {
+            Ok(plain) if Digest::of_parallel(&plain) == entry.digest => {
+                self.pack.blob(entry.digest, item.coding, entry.size, coded).map_err(StoreError::Io)?;
+                if item.coding != Coding::Identity {
+                    self.plain.blob(entry.digest, Coding::Identity, entry.size, &plain).map_err(StoreError::Io)?;
+                }
+                lock(&self.missing).remove(&entry.digest);
+            }
+            Ok(_) => tracing::warn!(path = %entry.path, "a blob has other bytes than the manifest says"),
+            Err(error) => tracing::warn!(path = %entry.path, %error, "a blob does not decode"),
+        }
+        Ok(())
+    }
+
+    /// What is still missing, and how often it was asked for, this time included.
+    pub fn missing(&self) -> (Vec<Digest>, u32) {
+        let missing: Vec<_> = lock(&self.missing).keys().copied().collect();
+        let mut repairs = lock(&self.repairs);
+        if !missing.is_empty() {
+            *repairs += 1;
+        }
+        (missing, *repairs)
+    }
+
+    /// Makes the complete cut durable. Returns the bytes that came for it and the microseconds it took. Blocks.
+    ///
+    /// # Errors
+    /// What the disk gives; the cut is then not here.
+    pub fn commit(&self) -> Result<(u64, u64), StoreError> {
+        self.store.commit_plain(&self.plain, &self.cut)?;
+        self.store.commit(&self.pack, &self.cut, &self.signed)?;
+        let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok((*lock(&self.received), micros))
+    }
+
+    fn size_of(&self, digest: &Digest) -> Option<u64> {
+        self.manifest.entries.iter().find(|entry| entry.digest == *digest).map(|entry| entry.size)
+    }
+
+    async fn base_size(&self, base: Digest) -> Result<u64, StageError> {
+        let store = self.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.blob(&base, Form::Identity)).await;
+        let found = found.map_err(|error| StageError::Broken(error.to_string()))??;
+        Ok(found.map_or(0, |blob| blob.size()))
+    }
+}
+
+/// Makes the plain bytes of a cut again where a crash lost them. Blocks.
+///
+/// # Errors
+/// [`StoreError`] if the cut is not whole here in any form.
+pub fn restore(store: &Store, cut: &CutKey, manifest: &Manifest) -> Result<usize, StoreError> {
+    let lost = |entry: &&Entry| !matches!(store.blob(&entry.digest, Form::Identity), Ok(Some(_)));
+    let mut seen = HashSet::new();
+    let lost: Vec<_> = manifest.entries.iter().filter(|entry| seen.insert(entry.digest)).filter(lost).collect();
+    if lost.is_empty() {
+        return Ok(0);
+    }
+    let plain = store.begin()?;
+    for entry in &lost {
+        plain.blob(entry.digest, Coding::Identity, entry.size, &store.plain(&entry.digest)?)?;
+    }
+    store.commit_plain(&plain, cut)?;
+    Ok(lost.len())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section leaves the value whole, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

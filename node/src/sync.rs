@@ -1,0 +1,430 @@
+//! The connection to the coordinator: dials, stays, and comes back.
+//!
+//! The node dials, so it works behind NAT. Whatever arrives is believed only for its signature and its digests. A
+//! coordinator that breaks the rules is counted and cut off with a code, and dialled again later; while there is none,
+//! the node serves on, for ever.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use difusor_proto::{
+    Digest, Flip, Signed, VerifyingKey,
+    clock::{ClockFilter, Exchange, Offset},
+    limits::{MAX_CONTROL_FRAME, MAX_MANIFEST_BYTES, MAX_REPAIRS, MAX_WANT},
+    process::{self, unix_us},
+    store::Store,
+    tls::COORDINATOR_NAME,
+    wire::{self, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, Report},
+};
+use quinn::{Connection, RecvStream};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    enrol::{resolve, unspecified},
+    gate::{Gate, GateError},
+    stage::{Budget, Stage, StageError},
+};
+
+/// First wait after a lost connection; doubles up to [`MAX_BACKOFF`], each time with as much again at random, so that
+/// the nodes of a mesh do not all dial a coordinator that just came back in the same instant.
+const MIN_BACKOFF: Duration = Duration::from_millis(200);
+
+/// Longest wait. Publication is every few minutes: this much later is soon enough, and no load.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// A coordinator that takes longer to answer is dialled again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often the clock is compared and the state reported.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Comparisons of the clock at the start of a session, close together, so that the first flip has a good one.
+const FIRST_PINGS: u32 = 4;
+
+/// What the node needs to be in touch.
+pub struct Sync {
+    /// Decides what is served.
+    pub gate: Arc<Gate>,
+    /// Where cuts go.
+    pub store: Store,
+    /// The pinned key.
+    pub key: VerifyingKey,
+    /// Memory for blobs under way.
+    pub budget: Budget,
+    /// Addresses of the coordinator.
+    pub addresses: Vec<String>,
+    /// How it is dialled.
+    pub client: quinn::ClientConfig,
+    /// Where the public is served, for the console.
+    pub public: Vec<String>,
+    /// What was refused since start, by reason.
+    pub refused: Refused,
+    /// True while a session is up.
+    pub connected: std::sync::atomic::AtomicBool,
+}
+
+/// Counts of what was refused.
+#[derive(Debug, Clone, Default)]
+pub struct Refused(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Refused {
+    /// Counts one.
+    pub fn count(&self, reason: &str) {
+        *lock(&self.0).entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// All counts.
+    pub fn all(&self) -> Vec<(String, u64)> {
+        lock(&self.0).iter().map(|(reason, count)| (reason.clone(), *count)).collect()
+    }
+}
+
+/// Dials until cancelled.
+pub async fn run(sync: Arc<Sync>, cancel: CancellationToken) {
+    let mut backoff = MIN_BACKOFF;
+    loop {
+        let began = Instant::now();
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            ended = dial(&sync, &cancel) => {
+                if let Err(error) = ended {
+                    tracing::warn!(error = format!("{error:#}"), "no session with the coordinator");
+                }
+            }
+        }
+        sync.connected.store(false, std::sync::atomic::Ordering::Relaxed);
+        if cancel.is_cancelled() {
+            return;
+        }
+        // A session that lasted says that the coordinator is well.
+        backoff = if began.elapsed() > MAX_BACKOFF { MIN_BACKOFF } else { (backoff * 2).min(MAX_BACKOFF) };
+        let wait = backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Dials each address until one answers, and runs the session.
+async fn dial(sync: &Arc<Sync>, cancel: &CancellationToken) -> anyhow::Result<()> {
+    let mut problem = anyhow::anyhow!("no address to dial");
+    for address in &sync.addresses {
+        let attempt = async {
+            let remote = resolve(address).await?;
+            let endpoint = quinn::Endpoint::client(unspecified(remote))?;
+            let connecting = endpoint.connect_with(sync.client.clone(), remote, COORDINATOR_NAME)?;
+            anyhow::Ok((endpoint, connecting.await.with_context(|| format!("connecting to {address}"))?))
+        };
+        match timeout(PATIENCE, attempt).await {
+            Ok(Ok((endpoint, connection))) => {
+                let code = Session::run(sync, &connection, cancel).await;
+                code.close(&connection);
+                let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+                let said = connection.close_reason().map(|reason| reason.to_string()).unwrap_or_default();
+                tracing::info!(code = code.name(), said, "the session ended");
+                return Ok(());
+            }
+            Ok(Err(error)) => problem = error,
+            Err(_) => problem = anyhow::anyhow!("{address}: no answer in {} s", PATIENCE.as_secs()),
+        }
+    }
+    Err(problem)
+}
+
+/// One session.
+struct Session {
+    sync: Arc<Sync>,
+    out: mpsc::UnboundedSender<FromNode>,
+    clock: Mutex<ClockFilter>,
+    /// Cuts that wait for blobs, by root.
+    stages: Mutex<HashMap<Digest, Arc<Stage>>>,
+}
+
+impl Session {
+    async fn run(sync: &Arc<Sync>, connection: &Connection, cancel: &CancellationToken) -> CloseCode {
+        match Self::start(sync, connection).await {
+            Ok((session, heard, out)) => session.serve(connection, heard, out, cancel).await,
+            Err(code) => {
+                sync.refused.count(code.name());
+                code
+            }
+        }
+    }
+
+    /// Says hello and waits to be let in. In TLS 1.3 the handshake ends here before it is judged there.
+    async fn start(
+        sync: &Arc<Sync>,
+        connection: &Connection,
+    ) -> Result<(Arc<Self>, RecvStream, JoinSet<()>), CloseCode> {
+        let (mut send, mut recv) = connection.open_bi().await.map_err(|_| CloseCode::Done)?;
+        let gate = Arc::clone(&sync.gate);
+        let state = tokio::task::spawn_blocking(move || (gate.mark(), gate.held())).await;
+        let (mark, held) = state.map_err(|_| CloseCode::Done)?;
+        let holds = held.map_err(|error| {
+            tracing::error!(%error, "the store cannot be read");
+            CloseCode::Done
+        })?;
+        let software = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = Hello { software, mark, holds, public: sync.public.clone() };
+        wire::write_frame(&mut send, &FromNode::Hello(hello)).await.map_err(|_| CloseCode::Done)?;
+        let welcome = timeout(PATIENCE, wire::read_frame(&mut recv, MAX_CONTROL_FRAME)).await;
+        match welcome.map_err(|_| CloseCode::Silent)? {
+            Ok(Some(FromCoordinator::Welcome { mesh, node, zone })) if mesh == sync.key.mesh() => {
+                tracing::info!(%node, %zone, "in touch with the coordinator");
+            }
+            Ok(Some(_)) => return Err(CloseCode::Garbage),
+            Ok(None) => return Err(CloseCode::Done),
+            Err(error) => return Err(error.close_code().unwrap_or(CloseCode::Done)),
+        }
+        sync.connected.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (out, mut queue) = mpsc::unbounded_channel::<FromNode>();
+        let mut writer = JoinSet::new();
+        writer.spawn(async move {
+            while let Some(frame) = queue.recv().await {
+                if wire::write_frame(&mut send, &frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let session = Self { sync: Arc::clone(sync), out, clock: Mutex::default(), stages: Mutex::default() };
+        Ok((Arc::new(session), recv, writer))
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        connection: &Connection,
+        recv: RecvStream,
+        writer: JoinSet<()>,
+        cancel: &CancellationToken,
+    ) -> CloseCode {
+        let (frames, mut heard) = mpsc::channel(64);
+        let mut listening = tokio::spawn(listen(recv, frames));
+        let mut tasks: JoinSet<Result<(), CloseCode>> = JoinSet::new();
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        (0..FIRST_PINGS).for_each(|_| self.say(FromNode::Ping { sent: unix_us() }));
+        let code = loop {
+            tokio::select! {
+                () = cancel.cancelled() => break CloseCode::Shutdown,
+                _ = beat.tick() => self.report(),
+                Some(done) = tasks.join_next() => match done {
+                    Ok(Ok(())) => {}
+                    Ok(Err(code)) => break code,
+                    Err(error) => tracing::error!(%error, "a task of the session failed"),
+                },
+                Some((frame, back)) = heard.recv() => match frame {
+                    FromCoordinator::Welcome { .. } => break CloseCode::Garbage,
+                    FromCoordinator::Pong { sent, arrived, answered } => {
+                        lock(&self.clock).sample(Exchange { sent, arrived, answered, back });
+                    }
+                    FromCoordinator::Flip(flip) => {
+                        let session = Arc::clone(&self);
+                        tasks.spawn(async move { session.flip(flip).await });
+                    }
+                },
+                ended = &mut listening => break ended.unwrap_or(CloseCode::Done),
+                stream = connection.accept_uni() => match stream {
+                    Ok(stream) => {
+                        let session = Arc::clone(&self);
+                        tasks.spawn(async move { session.delta(stream).await });
+                    }
+                    Err(_) => break CloseCode::Done,
+                },
+            }
+        };
+        if !matches!(code, CloseCode::Done | CloseCode::Shutdown) {
+            self.sync.refused.count(code.name());
+        }
+        code.close(connection);
+        // The next session says what is on disk: everything under way must have ended by then.
+        while tasks.join_next().await.is_some() {}
+        drop(writer);
+        code
+    }
+
+    fn say(&self, frame: FromNode) {
+        // If the writer is gone, so is the connection, and the loop is about to see it.
+        let _ = self.out.send(frame);
+    }
+
+    fn offset(&self) -> Offset {
+        lock(&self.clock).best().unwrap_or_default()
+    }
+
+    fn report(&self) {
+        let Offset { offset_us, rtt_us } = self.offset();
+        let counts = self.sync.gate.serving.counters.read();
+        self.say(FromNode::Ping { sent: unix_us() });
+        self.say(FromNode::Report(Report {
+            rss: process::resident().0,
+            requests: counts.requests,
+            bytes: counts.body_bytes,
+            refused: self.sync.refused.all(),
+            offset_us,
+            rtt_us,
+        }));
+    }
+
+    async fn flip(&self, flip: Signed<Flip>) -> Result<(), CloseCode> {
+        let (gate, offset) = (Arc::clone(&self.sync.gate), self.offset());
+        let obeyed = tokio::task::spawn_blocking(move || gate.obey(flip, offset)).await;
+        self.obeyed(obeyed.map_err(|_| CloseCode::Done)?)
+    }
+
+    fn obeyed(&self, obeyed: Result<Option<crate::gate::Obeyed>, GateError>) -> Result<(), CloseCode> {
+        match obeyed {
+            Ok(None) => Ok(()),
+            Ok(Some(obeyed)) => {
+                let at_us = self.offset().to_theirs(obeyed.at_us);
+                self.say(FromNode::Flipped { serial: obeyed.serial, cut: obeyed.cut, at_us });
+                let store = self.sync.store.clone();
+                // Off the path: the cut is served already, and durable in its first form.
+                tokio::task::spawn_blocking(move || {
+                    store.settle().map_err(|error| tracing::error!(%error, "settling"))
+                });
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "a flip was not obeyed");
+                error.close_code().map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// Takes in one delta stream.
+    async fn delta(&self, mut stream: RecvStream) -> Result<(), CloseCode> {
+        let head = match wire::read_frame::<DeltaHead>(&mut stream, MAX_MANIFEST_BYTES).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(()),
+            Err(error) => return error.close_code().map_or(Ok(()), Err),
+        };
+        let cut = head.cut;
+        let stage = match self.stage(&head).await {
+            Ok(Some(stage)) => stage,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.failed(cut, error),
+        };
+        match stage.take(&mut stream, &head, &self.sync.budget).await {
+            Ok(()) => {}
+            // The connection is gone: the cut is offered again on the next one.
+            Err(StageError::Broken(detail)) => {
+                tracing::info!(seq = cut.seq, detail, "a delta broke off");
+                return Ok(());
+            }
+            Err(error) => return self.failed(cut, error),
+        }
+        let (missing, repairs) = stage.missing();
+        if missing.is_empty() {
+            lock(&self.stages).remove(&cut.root);
+            return self.complete(stage).await;
+        }
+        self.sync.refused.count("blob");
+        tracing::warn!(seq = cut.seq, blobs = missing.len(), repairs, "blobs are missing: asking again");
+        if repairs > MAX_REPAIRS {
+            lock(&self.stages).remove(&cut.root);
+            let reason = format!("{} blobs did not verify, {MAX_REPAIRS} times", missing.len());
+            self.say(FromNode::Refused { cut, reason });
+            return Err(CloseCode::BadContent);
+        }
+        let digests = missing.into_iter().take(MAX_WANT).collect();
+        self.say(FromNode::Want { cut, digests });
+        Ok(())
+    }
+
+    /// The stage that a stream belongs to; `None` if there is nothing to do.
+    async fn stage(&self, head: &DeltaHead) -> Result<Option<Arc<Stage>>, StageError> {
+        let cut = head.cut;
+        let rules = |code, detail: String| StageError::Rules { code, detail };
+        let Some(signed) = head.manifest.clone() else {
+            let stage = lock(&self.stages).get(&cut.root).cloned();
+            return stage
+                .map(Some)
+                .ok_or_else(|| rules(CloseCode::Garbage, "blobs for a cut that was not offered".into()));
+        };
+        let manifest = signed.open(&self.sync.key).map_err(|error| rules(CloseCode::Forged, error.to_string()))?;
+        let named = (manifest.seq, manifest.label, Digest::of(signed.bytes()));
+        if named != (cut.seq, cut.label, cut.root) {
+            return Err(rules(CloseCode::Forged, "the manifest is of another cut".into()));
+        }
+        let store = self.sync.store.clone();
+        let begun = tokio::task::spawn_blocking(move || {
+            // Our hello named every cut that is here, so nobody honest offers one of them.
+            if store.manifest(&cut)?.is_some() {
+                return Ok(None);
+            }
+            Stage::begin(&store, cut, signed, manifest).map(Some)
+        });
+        let begun = begun.await.map_err(|error| StageError::Broken(error.to_string()))??;
+        let Some(stage) = begun.map(Arc::new) else {
+            return Err(rules(CloseCode::Replay, format!("cut {} is here already", cut.seq)));
+        };
+        lock(&self.stages).insert(cut.root, Arc::clone(&stage));
+        Ok(Some(stage))
+    }
+
+    /// Makes a complete cut durable, says so, and obeys the flip that waited for it.
+    async fn complete(&self, stage: Arc<Stage>) -> Result<(), CloseCode> {
+        let cut = stage.cut;
+        let gate = Arc::clone(&self.sync.gate);
+        let done = tokio::task::spawn_blocking(move || {
+            let done = stage.commit()?;
+            gate.prepare(&cut)?;
+            Ok::<_, GateError>(done)
+        });
+        match done.await.map_err(|_| CloseCode::Done)? {
+            Ok((received, micros)) => {
+                tracing::info!(seq = cut.seq, label = %cut.label, received, micros, "staged");
+                self.say(FromNode::Staged { cut, received, micros });
+            }
+            Err(error) => {
+                tracing::error!(seq = cut.seq, %error, "the cut cannot be kept");
+                self.say(FromNode::Refused { cut, reason: error.to_string() });
+                return Ok(());
+            }
+        }
+        let (gate, offset) = (Arc::clone(&self.sync.gate), self.offset());
+        let obeyed = tokio::task::spawn_blocking(move || gate.obey_pending(&cut, offset)).await;
+        self.obeyed(obeyed.map_err(|_| CloseCode::Done)?)
+    }
+
+    fn failed(&self, cut: difusor_proto::CutKey, error: StageError) -> Result<(), CloseCode> {
+        tracing::error!(seq = cut.seq, %error, "a delta was refused");
+        match error {
+            StageError::Rules { code, .. } => Err(code),
+            StageError::Broken(_) => Ok(()),
+            StageError::Store(error) => {
+                self.say(FromNode::Refused { cut, reason: error.to_string() });
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads frames until the stream ends or breaks the rules.
+async fn listen(mut recv: RecvStream, frames: mpsc::Sender<(FromCoordinator, u64)>) -> CloseCode {
+    loop {
+        match wire::read_frame(&mut recv, MAX_CONTROL_FRAME).await {
+            Ok(Some(frame)) => {
+                if frames.send((frame, unix_us())).await.is_err() {
+                    return CloseCode::Done;
+                }
+            }
+            Ok(None) => return CloseCode::Done,
+            Err(error) => return error.close_code().unwrap_or(CloseCode::Done),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section leaves the value whole, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,107 @@
+//! What anyone outside the mesh needs to check a cut: served by every node, next to the cut itself.
+//!
+//! - `cut.json`: the cut, its package and every file, with SHA-256 and BLAKE3 of each.
+//! - `manifest`: the signed bytes. Their BLAKE3 is the cut's root, and the signature is Ed25519 (RFC 8032) under the
+//!   published key over the text in `domain`, a zero byte, and the 32 bytes of the root.
+//! - `root`: `<seq> <label> <root>` on one line, for those who poll.
+//!
+//! These are the node's own documents: no file of a package can take their place.
+
+use bytes::Bytes;
+use difusor_proto::{
+    CutKey, Digest, Manifest, Sha256, Signed, VerifyingKey, digest::encode_hex, manifest::Entry, sign::Statement,
+};
+use http::HeaderValue;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    content::Content,
+    shelf::{Forms, Representation},
+    site::{Entity, SiteError},
+};
+
+/// Where these documents are (RFC 8615), with the slash at the end.
+pub const FOLDER: &str = ".well-known/difusor/";
+
+/// Whoever asks for a proof asks about now: caches keep it, and ask again each time.
+const CACHE_CONTROL: &str = "no-cache";
+
+#[derive(Serialize)]
+struct Cut<'a> {
+    cut: u64,
+    label: String,
+    root: Digest,
+    domain: &'static str,
+    signature: String,
+    key: String,
+    mesh: String,
+    accepted: String,
+    package: Package,
+    files: Vec<File<'a>>,
+}
+
+#[derive(Serialize)]
+struct Package {
+    sha256: Sha256,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    path: &'a str,
+    sha256: Sha256,
+    blake3: Digest,
+    size: u64,
+    #[serde(rename = "type")]
+    media: &'a str,
+}
+
+impl<'a> From<&'a Entry> for File<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let Entry { path, sha256, digest, size, media, .. } = entry;
+        Self { path: path.as_str(), sha256: *sha256, blake3: *digest, size: *size, media }
+    }
+}
+
+/// The documents of a cut, by name.
+///
+/// # Errors
+/// [`SiteError::Document`] if one cannot be written.
+pub(crate) fn documents(
+    cut: CutKey,
+    signed: &Signed<Manifest>,
+    manifest: &Manifest,
+    key: &VerifyingKey,
+) -> Result<[(String, Entity); 3], SiteError> {
+    let accepted = i64::try_from(manifest.accepted_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let described = Cut {
+        cut: cut.seq,
+        label: cut.label.to_string(),
+        root: cut.root,
+        domain: Manifest::DOMAIN,
+        signature: encode_hex(signed.signature()),
+        key: key.to_string(),
+        mesh: manifest.mesh.to_string(),
+        accepted: accepted.unwrap_or_default().to_string(),
+        package: Package { sha256: manifest.package.sha256, size: manifest.package.size },
+        files: manifest.entries.iter().map(File::from).collect(),
+    };
+    let described = serde_json::to_vec(&described)?;
+    let line = format!("{} {} {}\n", cut.seq, cut.label, cut.root);
+    Ok([
+        document("cut.json", "application/json", described),
+        document("manifest", "application/octet-stream", signed.bytes().to_vec()),
+        document("root", "text/plain", line.into_bytes()),
+    ])
+}
+
+fn document(name: &str, media: &'static str, bytes: Vec<u8>) -> (String, Entity) {
+    let identity = Representation::new(&Digest::of(&bytes), "", Content::Memory(Bytes::from(bytes)));
+    let entity = Entity {
+        media: HeaderValue::from_static(media),
+        cache: HeaderValue::from_static(CACHE_CONTROL),
+        forms: Forms { identity, gzip: None }.into(),
+    };
+    (format!("{FOLDER}{name}"), entity)
+}
