@@ -44,7 +44,8 @@ pub struct SiteOptions {
 }
 
 impl SiteOptions {
-    /// The defaults: real sites have nearly all of their pages below the one, and all of them within the other.
+    /// The defaults: half of the files of real sites have less than 1 KB, and a whole site without its downloads fits
+    /// into the total.
     pub fn new(key: VerifyingKey) -> Self {
         Self { key, hot_bytes: 64 << 10, hot_total: 64 << 20 }
     }

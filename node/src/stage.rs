@@ -60,18 +60,43 @@ impl From<wire::FrameError> for StageError {
     }
 }
 
+/// Buffers of at least this many bytes are kept for the next blob: below, the allocator is as fast.
+const WORTH_KEEPING: usize = 1 << 20;
+
 /// Memory for blobs that are being decoded, shared by all streams.
+///
+/// Large buffers are used again, since most of the time of a large blob goes into memory that the system has to clear
+/// first. There are never more of them than the budget allowed at once.
 #[derive(Debug, Clone)]
 pub struct Budget {
     permits: Arc<Semaphore>,
     units: u32,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: u64) -> Self {
         let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX >> 4).max(1);
-        Self { permits: Arc::new(Semaphore::new(units as usize)), units }
+        Self { permits: Arc::new(Semaphore::new(units as usize)), units, spare: Arc::default() }
+    }
+
+    /// A buffer with room for `size` bytes, with anything in it.
+    fn buffer(&self, size: u64) -> Vec<u8> {
+        let size = usize::try_from(size).unwrap_or(0);
+        let mut spare = lock(&self.spare);
+        let fits = spare.iter().position(|buffer| buffer.capacity() >= size).filter(|_| size >= WORTH_KEEPING);
+        fits.map(|at| spare.swap_remove(at)).unwrap_or_default()
+    }
+
+    /// Takes a buffer back, if it is worth it and the budget has room for it.
+    fn give(&self, buffer: Vec<u8>) {
+        let mut spare = lock(&self.spare);
+        let kept: usize = spare.iter().map(Vec::capacity).sum();
+        let room = u64::from(self.units).saturating_mul(UNIT);
+        if buffer.capacity() >= WORTH_KEEPING && (kept + buffer.capacity()) as u64 <= room {
+            spare.push(buffer);
+        }
     }
 
     /// Waits for `bytes`; who needs more than there is waits until it is alone.
@@ -171,9 +196,9 @@ impl Stage {
             stream.read_exact(&mut coded).await.map_err(|error| StageError::Broken(error.to_string()))?;
             *lock(&self.received) += item.len;
             let Some(entry) = entry else { continue };
-            let stage = Arc::clone(self);
+            let (stage, budget) = (Arc::clone(self), budget.clone());
             work.spawn_blocking(move || {
-                let kept = stage.keep(&entry, item, &coded);
+                let kept = stage.keep(&entry, item, &coded, &budget);
                 drop((coded, permit));
                 kept
             });
@@ -188,25 +213,31 @@ impl Stage {
     }
 
     /// Decodes, verifies and writes one blob.
-    fn keep(&self, entry: &Entry, item: ItemHead, coded: &[u8]) -> Result<(), StageError> {
+    fn keep(&self, entry: &Entry, item: ItemHead, coded: &[u8], budget: &Budget) -> Result<(), StageError> {
         let base = match item.coding {
-            Coding::Patch { base } => self.store.blob(&base, Form::Identity)?.map(|blob| blob.read()),
+            Coding::Patch { base } => self.store.blob(&base, Form::Identity)?,
             _ => None,
         };
+        let base = base.map(|blob| {
+            let mut bytes = budget.buffer(blob.size());
+            blob.read_into(&mut bytes).map(|()| bytes)
+        });
         let base = base.transpose().map_err(StoreError::Io)?;
-        let plain = codec::decode(item.coding, coded, entry.size, base.as_deref());
-        drop(base);
-        match plain {
-            Ok(plain) if Digest::of_parallel(&plain) == entry.digest => {
+        let mut plain = budget.buffer(entry.size);
+        let decoded = codec::decode_into(item.coding, coded, entry.size, base.as_deref(), &mut plain);
+        base.into_iter().for_each(|base| budget.give(base));
+        match decoded {
+            Ok(()) if Digest::of_parallel(&plain) == entry.digest => {
                 self.pack.blob(entry.digest, item.coding, entry.size, coded).map_err(StoreError::Io)?;
                 if item.coding != Coding::Identity {
                     self.plain.blob(entry.digest, Coding::Identity, entry.size, &plain).map_err(StoreError::Io)?;
                 }
                 lock(&self.missing).remove(&entry.digest);
             }
-            Ok(_) => tracing::warn!(path = %entry.path, "a blob has other bytes than the manifest says"),
+            Ok(()) => tracing::warn!(path = %entry.path, "a blob has other bytes than the manifest says"),
             Err(error) => tracing::warn!(path = %entry.path, %error, "a blob does not decode"),
         }
+        budget.give(plain);
         Ok(())
     }
 

@@ -63,14 +63,20 @@ const FRAME_LEVEL: i32 = 3;
 /// # Errors
 /// [`CodecError`]; nothing beyond `size` bytes is ever written.
 pub fn inflate(stream: &[u8], size: u64) -> Result<Vec<u8>, CodecError> {
-    let mut plain = vec![0; checked(size)?];
+    let mut plain = Vec::new();
+    inflate_into(stream, size, &mut plain)?;
+    Ok(plain)
+}
+
+fn inflate_into(stream: &[u8], size: u64, plain: &mut Vec<u8>) -> Result<(), CodecError> {
+    // What is in a used buffer is overwritten; only what it lacks is zeroed.
+    plain.resize(checked(size)?, 0);
     let mut inflater = libdeflater::Decompressor::new();
-    let written = inflater.deflate_decompress(stream, &mut plain).map_err(|error| match error {
+    let written = inflater.deflate_decompress(stream, plain).map_err(|error| match error {
         libdeflater::DecompressionError::BadData => CodecError::Deflate("damaged"),
         libdeflater::DecompressionError::InsufficientSpace => CodecError::Deflate("longer than announced"),
     })?;
-    exactly(size, written as u64)?;
-    Ok(plain)
+    exactly(size, written as u64)
 }
 
 /// A zstd frame of `plain`, with checksum and size.
@@ -105,18 +111,36 @@ pub fn patch(base: &[u8], plain: &[u8]) -> Result<Vec<u8>, CodecError> {
 /// # Errors
 /// [`CodecError`]. `base` is asked for only by [`Coding::Patch`].
 pub fn decode(coding: Coding, coded: &[u8], size: u64, base: Option<&[u8]>) -> Result<Vec<u8>, CodecError> {
+    let mut plain = Vec::new();
+    decode_into(coding, coded, size, base, &mut plain)?;
+    Ok(plain)
+}
+
+/// Like [`decode`], into a buffer that may have been used before: fresh memory costs as much as the decoding.
+///
+/// # Errors
+/// [`CodecError`]; the buffer then holds anything.
+pub fn decode_into(
+    coding: Coding,
+    coded: &[u8],
+    size: u64,
+    base: Option<&[u8]>,
+    plain: &mut Vec<u8>,
+) -> Result<(), CodecError> {
     match coding {
         Coding::Identity => {
             exactly(size, coded.len() as u64)?;
-            Ok(coded.to_vec())
+            plain.clear();
+            plain.extend_from_slice(coded);
+            Ok(())
         }
-        Coding::Deflate => inflate(coded, size),
-        Coding::Zstd => unframe(&mut DCtx::create(), coded, size),
+        Coding::Deflate => inflate_into(coded, size, plain),
+        Coding::Zstd => unframe(&mut DCtx::create(), coded, size, plain),
         Coding::Patch { base: name } => {
             let base = base.ok_or(CodecError::NoBase(name))?;
             let mut context = DCtx::create();
             context.ref_prefix(base).map_err(failed)?;
-            unframe(&mut context, coded, size)
+            unframe(&mut context, coded, size, plain)
         }
     }
 }
@@ -129,11 +153,12 @@ fn frame(context: &mut CCtx<'_>, plain: &[u8]) -> Result<Vec<u8>, CodecError> {
     Ok(out)
 }
 
-fn unframe(context: &mut DCtx<'_>, coded: &[u8], size: u64) -> Result<Vec<u8>, CodecError> {
-    let mut plain = Vec::with_capacity(checked(size)?);
-    context.decompress(&mut plain, coded).map_err(failed)?;
-    exactly(size, plain.len() as u64)?;
-    Ok(plain)
+fn unframe(context: &mut DCtx<'_>, coded: &[u8], size: u64, plain: &mut Vec<u8>) -> Result<(), CodecError> {
+    plain.clear();
+    plain.reserve_exact(checked(size)?);
+    // The vector may have more room than this: the frame's own size is what counts.
+    context.decompress(plain, coded).map_err(failed)?;
+    exactly(size, plain.len() as u64)
 }
 
 fn set(context: &mut CCtx<'_>, parameter: CParameter) -> Result<(), CodecError> {
@@ -196,6 +221,20 @@ mod tests {
         assert_eq!(inflate(b"\x03\x00", MAX_FILE_BYTES + 1), Err(CodecError::TooLarge(MAX_FILE_BYTES + 1)));
         assert_eq!(inflate(b"\x03\x00", 0).unwrap(), b"");
         assert_eq!(inflate(b"\xff\xff", 9), Err(CodecError::Deflate("damaged")));
+    }
+
+    #[test]
+    fn a_used_buffer_keeps_nothing_of_its_past() {
+        let mut buffer = vec![b'x'; 100];
+        let deflated = b"\xcbH\xcd\xc9\xc9\x07\x00";
+        decode_into(Coding::Deflate, deflated, 5, None, &mut buffer).unwrap();
+        assert_eq!(buffer, b"hello");
+        let frame = compress(b"longer than before").unwrap();
+        decode_into(Coding::Zstd, &frame, 18, None, &mut buffer).unwrap();
+        assert_eq!(buffer, b"longer than before");
+        // Room for more than the announced size is no excuse for more bytes.
+        let mut roomy = Vec::with_capacity(1000);
+        assert!(decode_into(Coding::Zstd, &frame, 17, None, &mut roomy).is_err());
     }
 
     proptest! {

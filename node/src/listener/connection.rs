@@ -24,11 +24,9 @@ use super::{Limits, pulse::Pulse, requests};
 use crate::{certificate::H2, serving::Serving};
 
 /// Largest head of a request: addresses have at most 3 KiB, browsers send one or two more, and cookies of the
-/// embedding portal may come along. In HTTP/1 the same bound holds for what is buffered of a response.
-const MAX_HEAD: usize = 32 << 10;
-
-/// The same for HTTP/2, where it is counted after decompression (RFC 9113 section 6.5.2).
-const MAX_HEAD_H2: u32 = 32 << 10;
+/// embedding portal may come along. HTTP/2 counts after decompression (RFC 9113 section 6.5.2); in HTTP/1 the same
+/// bound holds for what is buffered of a response.
+const MAX_HEAD: u32 = 32 << 10;
 
 /// What HTTP/2 buffers of each response beyond what the client's window takes.
 const MAX_SEND: usize = 128 << 10;
@@ -58,12 +56,12 @@ impl Front {
     pub(super) fn new(tls: Arc<ServerConfig>, limits: Limits, serving: Arc<Serving>) -> Self {
         let mut http1 = http1::Builder::new();
         // The number of headers stays at the library's hundred, which it parses without allocating.
-        http1.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
+        http1.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD as usize);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
-            .max_header_list_size(MAX_HEAD_H2)
+            .max_header_list_size(MAX_HEAD)
             .max_send_buf_size(MAX_SEND)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)

@@ -138,6 +138,15 @@ impl Blob {
         pack::read(&self.file, self.place.offset, self.place.len)
     }
 
+    /// All bytes, as they rest, into a buffer that may have been used before.
+    ///
+    /// # Errors
+    /// What reading the file gives.
+    pub fn read_into(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.resize(usize::try_from(self.place.len).map_err(io::Error::other)?, 0);
+        self.file.read_exact_at(buffer, self.place.offset)
+    }
+
     /// Fills `buffer` from `at` bytes into the blob.
     ///
     /// # Errors

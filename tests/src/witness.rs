@@ -1,0 +1,201 @@
+//! Compares what the public gets from nodes with a package, byte for byte, and checks the proof that nodes publish.
+//!
+//! Nothing that the mesh says about itself is believed: files come from the package as the `zip` crate reads it, digests
+//! are computed here, and the key is read from the coordinator's folder.
+
+use std::{collections::BTreeSet, io::Read as _, net::SocketAddr, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use difusor_local::{
+    Mesh,
+    https::{self, Answer, Connection, Protocol},
+};
+use difusor_proto::{CutKey, Digest, Manifest, Sha256, Signed, SigningKey, VerifyingKey};
+use flate2::bufread::MultiGzDecoder;
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::package::Package;
+
+/// Whoever looks at nodes from outside.
+pub struct Witness {
+    authority: Vec<u8>,
+    key: VerifyingKey,
+}
+
+/// What a comparison looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The cut that all nodes serve.
+    pub cut: CutKey,
+    /// Its files.
+    pub files: BTreeSet<String>,
+    /// Files for which there is a gzip form.
+    pub gzipped: usize,
+    /// Plain bytes that were compared, over all nodes and forms.
+    pub bytes: u64,
+}
+
+/// A node, over both protocols.
+struct Node {
+    at: SocketAddr,
+    h1: Connection,
+    h2: Connection,
+}
+
+impl Witness {
+    /// Somebody who trusts the mesh's authority and knows its key.
+    ///
+    /// # Errors
+    /// If the key cannot be read.
+    pub fn new(mesh: &Mesh) -> Result<Self> {
+        let key = std::fs::read(mesh.coordinator.dir().join("keys/signing.key"))?;
+        let key = SigningKey::from_pkcs8(&key)?.verifying_key();
+        Ok(Self { authority: mesh.authority().to_vec(), key })
+    }
+
+    /// A connection to a node.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn open(&self, at: SocketAddr, protocol: Protocol) -> Result<Connection> {
+        Connection::open(at, https::trusting(&self.authority)?, protocol).await
+    }
+
+    /// Compares every file of `package` on every node: over HTTP/1.1 and HTTP/2, plain and as gzip; then what the nodes
+    /// publish about the cut. One file is in memory at a time.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub async fn compare(&self, nodes: &[SocketAddr], package: &Path) -> Result<Compared> {
+        ensure!(!nodes.is_empty(), "no node to compare");
+        let mut connections = Vec::new();
+        for at in nodes {
+            let (h1, h2) = (self.open(*at, Protocol::H1).await?, self.open(*at, Protocol::H2).await?);
+            connections.push(Node { at: *at, h1, h2 });
+        }
+        let mut zip = Package::open(package)?;
+        let files = zip.names().clone();
+        let (mut gzipped, mut bytes) = (0, 0);
+        let mut described = Vec::new();
+        for name in &files {
+            let expected = zip.read(name)?;
+            let mut offered = BTreeSet::new();
+            for node in &mut connections {
+                let gzip = node.same(name, &expected).await.with_context(|| format!("{name} on {}", node.at))?;
+                bytes += 2 * expected.len() as u64 + if gzip { expected.len() as u64 } else { 0 };
+                offered.insert(gzip);
+            }
+            ensure!(offered.len() == 1, "{name}: some nodes offer gzip and others do not");
+            gzipped += usize::from(offered.contains(&true));
+            described.push((name.clone(), Digest::of(&expected), Sha256::of(&expected), expected.len() as u64));
+        }
+        let mut cuts = Vec::new();
+        for node in &mut connections {
+            let cut = self.proof(&mut node.h1, package, &described).await;
+            cuts.push(cut.with_context(|| format!("the proof on {}", node.at))?);
+        }
+        let cut = cuts.first().copied().context("no cut")?;
+        ensure!(cuts.iter().all(|other| *other == cut), "nodes serve different cuts: {cuts:?}");
+        Ok(Compared { cut, files, gzipped, bytes })
+    }
+
+    /// Checks on every node that nothing is at any of these paths.
+    ///
+    /// # Errors
+    /// The first path that leads somewhere.
+    pub async fn gone<'a>(&self, nodes: &[SocketAddr], paths: impl Iterator<Item = &'a String> + Clone) -> Result<()> {
+        for at in nodes {
+            let mut connection = self.open(*at, Protocol::H1).await?;
+            for path in paths.clone() {
+                let status = connection.get(&https::encode(path)).await?.status;
+                ensure!(status == StatusCode::NOT_FOUND, "{path} of an older cut: {status} on {at}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks all that a node publishes about its cut, and returns which it is.
+    async fn proof(
+        &self,
+        connection: &mut Connection,
+        package: &Path,
+        files: &[(String, Digest, Sha256, u64)],
+    ) -> Result<CutKey> {
+        let cut: Value = serde_json::from_slice(&fetch(connection, "cut.json").await?)?;
+        let manifest = fetch(connection, "manifest").await?;
+        let root = String::from_utf8(fetch(connection, "root").await?)?;
+        let signature = difusor_proto::digest::decode_hex_vec(text(&cut, "signature")?).context("the signature")?;
+        ensure!(text(&cut, "key")? == self.key.to_string(), "cut.json names another key");
+        // The only way in is the one that nodes use: bytes and signature as they are relayed.
+        let signed: Signed<Manifest> = serde_json::from_value(json!({ "bytes": manifest, "signature": signature }))?;
+        let opened = signed.open(&self.key).context("the signature over the manifest")?;
+        let key = CutKey { seq: opened.seq, label: opened.label, root: Digest::of(&manifest) };
+        ensure!(root == format!("{} {} {}\n", key.seq, key.label, key.root), "root says {root:?}");
+        ensure!(text(&cut, "root")? == key.root.to_string(), "cut.json names another root");
+        ensure!(cut.get("cut") == Some(&key.seq.into()), "cut.json names another number");
+        ensure!(text(&cut, "label")? == key.label.to_string(), "cut.json names another label");
+
+        let zip = std::fs::read(package)?;
+        let described = json!({ "sha256": Sha256::of(&zip).to_string(), "size": zip.len() });
+        ensure!(cut.get("package") == Some(&described), "cut.json describes another package");
+        let listed = cut.get("files").and_then(Value::as_array).context("cut.json lists no files")?;
+        ensure!(listed.len() == files.len(), "cut.json lists {} files of {}", listed.len(), files.len());
+        ensure!(opened.entries.len() == files.len(), "the manifest has {} files", opened.entries.len());
+        for ((name, digest, sha256, size), (listed, entry)) in files.iter().zip(listed.iter().zip(&opened.entries)) {
+            let same = text(listed, "path")? == name
+                && text(listed, "sha256")? == sha256.to_string()
+                && text(listed, "blake3")? == digest.to_string()
+                && listed.get("size") == Some(&(*size).into());
+            ensure!(same, "cut.json on {name}: {listed}");
+            let same = (entry.path.as_str(), entry.digest, entry.sha256, entry.size) == (name, *digest, *sha256, *size);
+            ensure!(same, "the manifest on {name}: {entry:?}");
+        }
+        Ok(key)
+    }
+}
+
+impl Node {
+    /// Compares one file in all its forms. True if there is a gzip form.
+    async fn same(&mut self, name: &str, expected: &[u8]) -> Result<bool> {
+        let path = https::encode(name);
+        let tag = format!("\"{}\"", Digest::of(expected));
+        let plain = self.h1.get(&path).await?;
+        whole(&plain, expected, &tag).context("HTTP/1.1")?;
+        let plain = self.h2.get(&path).await?;
+        whole(&plain, expected, &tag).context("HTTP/2")?;
+        let packed = self.h1.request(Method::GET, &path, &[("accept-encoding", "gzip")]).await?;
+        if packed.headers.get(header::CONTENT_ENCODING).is_none() {
+            whole(&packed, expected, &tag).context("gzip accepted")?;
+            return Ok(false);
+        }
+        ensure!(packed.status == StatusCode::OK, "gzip: status {}", packed.status);
+        ensure!(packed.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding == "gzip"), "not gzip");
+        // A strong tag must tell the forms apart, and still name the file.
+        let other = packed.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).context("gzip without ETag")?;
+        ensure!(other != tag && other.starts_with(tag.trim_end_matches('"')), "the gzip form has ETag {other}");
+        let mut inflated = Vec::with_capacity(expected.len());
+        MultiGzDecoder::new(packed.body.as_ref()).read_to_end(&mut inflated).context("the gzip form")?;
+        ensure!(inflated == expected, "the gzip form holds other bytes");
+        Ok(true)
+    }
+}
+
+fn whole(answer: &Answer, expected: &[u8], tag: &str) -> Result<()> {
+    ensure!(answer.status == StatusCode::OK, "status {}", answer.status);
+    ensure!(answer.headers.get(header::CONTENT_ENCODING).is_none(), "coded without being asked");
+    let found = answer.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    ensure!(found == Some(tag), "ETag {found:?} and not the BLAKE3 {tag}");
+    ensure!(answer.body == expected, "{} bytes that differ from the package's {}", answer.body.len(), expected.len());
+    Ok(())
+}
+
+async fn fetch(connection: &mut Connection, name: &str) -> Result<Vec<u8>> {
+    let answer = connection.get(&format!("/.well-known/difusor/{name}")).await?;
+    ensure!(answer.status == StatusCode::OK, "{name}: status {}", answer.status);
+    Ok(answer.body.to_vec())
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
+    value.get(field).and_then(Value::as_str).with_context(|| format!("cut.json has no {field}"))
+}
