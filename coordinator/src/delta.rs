@@ -91,9 +91,14 @@ pub struct Deltas {
     announced: Mutex<Option<Announced>>,
     /// Plain bytes of the large files of the last cut.
     bases: Mutex<Arc<Plains>>,
+    /// Buffers of the plain bytes that are no base any more, for the next package.
+    spare: Mutex<Vec<Vec<u8>>>,
     /// One lock a pair, so that two nodes do not make the same delta twice; newest last.
-    made: Mutex<VecDeque<(Pair, Arc<Mutex<Option<Arc<Delta>>>>)>>,
+    made: Mutex<VecDeque<(Pair, Slot)>>,
 }
+
+/// A delta that is made by whoever comes first, while the others wait.
+type Slot = Arc<Mutex<Option<Arc<Delta>>>>;
 
 /// Listens to an ingest and patches large files while the others are still being inflated.
 pub struct Patches<'a> {
@@ -105,6 +110,19 @@ pub struct Patches<'a> {
 }
 
 impl Visitor for Patches<'_> {
+    fn buffer(&self, size: usize) -> Vec<u8> {
+        if size as u64 >= WORTH_PATCHING {
+            let mut buffer = self.deltas.buffer(size);
+            if buffer.capacity() < size {
+                // Files grow a little from cut to cut: with some room to spare, the buffer fits the next one too.
+                buffer = Vec::with_capacity(size.saturating_add(size / 16));
+            }
+            buffer
+        } else {
+            Vec::new()
+        }
+    }
+
     fn plain(&self, path: &SitePath, digest: Digest, plain: Arc<Vec<u8>>) {
         if (plain.len() as u64) < WORTH_PATCHING {
             return;
@@ -127,8 +145,8 @@ impl Visitor for Patches<'_> {
 impl Deltas {
     /// Deltas between the cuts in `store`.
     pub fn new(store: Store, key: VerifyingKey, base_memory: u64) -> Self {
-        let (fresh, announced, bases, made) = Default::default();
-        Self { store, key, base_memory, fresh, announced, bases, made }
+        let (fresh, announced, bases, spare, made) = Default::default();
+        Self { store, key, base_memory, fresh, announced, bases, spare, made }
     }
 
     /// A listener for the ingest of the cut that will follow `base`.
@@ -145,12 +163,26 @@ impl Deltas {
 
     /// Takes over what a listener heard of a package that was accepted.
     pub fn accept(&self, package: Bytes, sources: Vec<Source>, patches: Patches<'_>) {
-        let Patches { patches, plains, .. } = patches;
+        let Patches { patches, plains, bases, .. } = patches;
+        drop(bases);
         let into = |error: PoisonError<HashMap<_, _>>| error.into_inner();
         let patches = patches.into_inner().unwrap_or_else(into);
         let sources = sources.into_iter().map(|source| (source.digest, source)).collect();
         *lock(&self.fresh) = Arc::new(Fresh { package, sources, patches });
-        *lock(&self.bases) = Arc::new(plains.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let plains = Arc::new(plains.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let old = std::mem::replace(&mut *lock(&self.bases), plains);
+        // A base that is still being read is freed by its last reader instead.
+        let free = Arc::try_unwrap(old).map(HashMap::into_values).into_iter().flatten();
+        *lock(&self.spare) = free.filter_map(|plain| Arc::try_unwrap(plain).ok()).collect();
+    }
+
+    /// A spare buffer with room for `size` bytes, the smallest that fits.
+    fn buffer(&self, size: usize) -> Vec<u8> {
+        let mut spare = lock(&self.spare);
+        let fits =
+            (0..spare.len()).filter_map(|i| Some((spare.get(i)?.capacity(), i))).filter(|(room, _)| *room >= size);
+        let best = fits.min().map(|(_, i)| i);
+        best.map(|i| spare.swap_remove(i)).unwrap_or_default()
     }
 
     /// Makes a cut known before it is in the store.

@@ -3,7 +3,13 @@
 //! Nothing that the mesh says about itself is believed: files come from the package as the `zip` crate reads it, digests
 //! are computed here, and the key is read from the coordinator's folder.
 
-use std::{collections::BTreeSet, io::Read as _, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeSet,
+    io::Read as _,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use difusor_local::{
@@ -16,6 +22,9 @@ use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::package::Package;
+
+/// Far less than the time after which a node closes a connection without requests.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// Whoever looks at nodes from outside.
 pub struct Witness {
@@ -39,8 +48,16 @@ pub struct Compared {
 /// A node, over both protocols.
 struct Node {
     at: SocketAddr,
-    h1: Connection,
-    h2: Connection,
+    h1: Lane,
+    h2: Lane,
+}
+
+/// A connection that is opened again after a while without use, as browsers do: nodes close those.
+struct Lane {
+    at: SocketAddr,
+    authority: Vec<u8>,
+    protocol: Protocol,
+    open: Option<(Connection, Instant)>,
 }
 
 impl Witness {
@@ -71,8 +88,8 @@ impl Witness {
         ensure!(!nodes.is_empty(), "no node to compare");
         let mut connections = Vec::new();
         for at in nodes {
-            let (h1, h2) = (self.open(*at, Protocol::H1).await?, self.open(*at, Protocol::H2).await?);
-            connections.push(Node { at: *at, h1, h2 });
+            let lane = |protocol| Lane { at: *at, authority: self.authority.clone(), protocol, open: None };
+            connections.push(Node { at: *at, h1: lane(Protocol::H1), h2: lane(Protocol::H2) });
         }
         let mut zip = Package::open(package)?;
         let files = zip.names().clone();
@@ -92,7 +109,7 @@ impl Witness {
         }
         let mut cuts = Vec::new();
         for node in &mut connections {
-            let cut = self.proof(&mut node.h1, package, &described).await;
+            let cut = self.proof(&mut node.h2, package, &described).await;
             cuts.push(cut.with_context(|| format!("the proof on {}", node.at))?);
         }
         let cut = cuts.first().copied().context("no cut")?;
@@ -116,15 +133,10 @@ impl Witness {
     }
 
     /// Checks all that a node publishes about its cut, and returns which it is.
-    async fn proof(
-        &self,
-        connection: &mut Connection,
-        package: &Path,
-        files: &[(String, Digest, Sha256, u64)],
-    ) -> Result<CutKey> {
-        let cut: Value = serde_json::from_slice(&fetch(connection, "cut.json").await?)?;
-        let manifest = fetch(connection, "manifest").await?;
-        let root = String::from_utf8(fetch(connection, "root").await?)?;
+    async fn proof(&self, lane: &mut Lane, package: &Path, files: &[(String, Digest, Sha256, u64)]) -> Result<CutKey> {
+        let cut: Value = serde_json::from_slice(&fetch(lane, "cut.json").await?)?;
+        let manifest = fetch(lane, "manifest").await?;
+        let root = String::from_utf8(fetch(lane, "root").await?)?;
         let signature = difusor_proto::digest::decode_hex_vec(text(&cut, "signature")?).context("the signature")?;
         ensure!(text(&cut, "key")? == self.key.to_string(), "cut.json names another key");
         // The only way in is the one that nodes use: bytes and signature as they are relayed.
@@ -155,16 +167,31 @@ impl Witness {
     }
 }
 
+impl Lane {
+    async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        let (mut connection, _) = match self.open.take().filter(|(_, used)| used.elapsed() < IDLE) {
+            Some(open) => open,
+            None => {
+                let tls = https::trusting(&self.authority)?;
+                (Connection::open(self.at, tls, self.protocol).await?, Instant::now())
+            }
+        };
+        let answer = connection.request(Method::GET, path, headers).await?;
+        self.open = Some((connection, Instant::now()));
+        Ok(answer)
+    }
+}
+
 impl Node {
     /// Compares one file in all its forms. True if there is a gzip form.
     async fn same(&mut self, name: &str, expected: &[u8]) -> Result<bool> {
         let path = https::encode(name);
         let tag = format!("\"{}\"", Digest::of(expected));
-        let plain = self.h1.get(&path).await?;
+        let plain = self.h1.get(&path, &[]).await?;
         whole(&plain, expected, &tag).context("HTTP/1.1")?;
-        let plain = self.h2.get(&path).await?;
+        let plain = self.h2.get(&path, &[]).await?;
         whole(&plain, expected, &tag).context("HTTP/2")?;
-        let packed = self.h1.request(Method::GET, &path, &[("accept-encoding", "gzip")]).await?;
+        let packed = self.h1.get(&path, &[("accept-encoding", "gzip")]).await?;
         if packed.headers.get(header::CONTENT_ENCODING).is_none() {
             whole(&packed, expected, &tag).context("gzip accepted")?;
             return Ok(false);
@@ -190,8 +217,8 @@ fn whole(answer: &Answer, expected: &[u8], tag: &str) -> Result<()> {
     Ok(())
 }
 
-async fn fetch(connection: &mut Connection, name: &str) -> Result<Vec<u8>> {
-    let answer = connection.get(&format!("/.well-known/difusor/{name}")).await?;
+async fn fetch(lane: &mut Lane, name: &str) -> Result<Vec<u8>> {
+    let answer = lane.get(&format!("/.well-known/difusor/{name}"), &[]).await?;
     ensure!(answer.status == StatusCode::OK, "{name}: status {}", answer.status);
     Ok(answer.body.to_vec())
 }

@@ -37,12 +37,17 @@ thread_local! {
 ///
 /// # Errors
 /// [`Reason::SizeMismatch`], [`Reason::DamagedStream`] or [`Reason::CrcMismatch`]. Never more than the declared size,
-/// which the directory has checked, is allocated for plain bytes.
-pub(super) fn plain(bytes: &[u8], item: &Item<'_>) -> Result<Vec<u8>, Refusal> {
+/// which the directory has checked, is allocated for plain bytes; `plain` is a buffer to use again.
+pub(super) fn plain(bytes: &[u8], item: &Item<'_>, mut plain: Vec<u8>) -> Result<Vec<u8>, Refusal> {
     let data = item.data(bytes);
     if item.method == Method::Stored {
         let crc32 = crc32fast::hash(data);
-        return if crc32 == item.crc32 { Ok(data.to_vec()) } else { Err(crc_refusal(item, crc32)) };
+        if crc32 != item.crc32 {
+            return Err(crc_refusal(item, crc32));
+        }
+        plain.clear();
+        plain.extend_from_slice(data);
+        return Ok(plain);
     }
     let [a, b, c, d] = item.crc32.to_le_bytes();
     // The size modulo 2^32, as the format has it.
@@ -55,7 +60,7 @@ pub(super) fn plain(bytes: &[u8], item: &Item<'_>) -> Result<Vec<u8>, Refusal> {
     gzip.extend_from_slice(data);
     gzip.extend_from_slice(&footer);
 
-    let mut plain = vec![0; item.size];
+    plain.resize(item.size, 0);
     let inflated = Decompressor::new().gzip_decompress(&gzip, &mut plain);
     // All places where the stream could have ended before its data does.
     let twice = contains(gzip.get(GZIP.len()..gzip.len() - 1).unwrap_or_default(), &footer);

@@ -74,6 +74,13 @@ pub trait Visitor: Sync {
     /// Called once for each file of the site, on a thread of the pool, as soon as it is inflated and its CRC-32 proven.
     /// The package may still be refused for another file. Files inside inner archives are not shown.
     fn plain(&self, path: &SitePath, digest: Digest, plain: Arc<Vec<u8>>);
+
+    /// A buffer for so many plain bytes, with anything in it: memory that was used before need not be cleared by the
+    /// system first. An empty one will do.
+    fn buffer(&self, size: usize) -> Vec<u8> {
+        let _ = size;
+        Vec::new()
+    }
 }
 
 /// Looks at nothing.

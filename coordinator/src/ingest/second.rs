@@ -42,3 +42,37 @@ fn compare(bytes: &[u8], items: &[Item<'_>]) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Caps,
+            archive::{Archive, Budget},
+        },
+        *,
+    };
+
+    #[test]
+    fn every_difference_is_seen() {
+        let bytes = difusor_night::hostile::sound();
+        let caps = Caps::default();
+        let changes: [fn(&mut Item<'_>); 5] = [
+            |item| item.raw = b"another.html",
+            |item| item.crc32 ^= 1,
+            |item| item.len += 1,
+            |item| item.size += 1,
+            |item| item.header_at += 1,
+        ];
+        for change in changes {
+            let mut archive = Archive::open(&bytes, &caps, &Budget::new(&caps)).unwrap();
+            assert_eq!(agrees(&bytes, &archive.items), Ok(()));
+            // The name as meant would do as well: both have to differ.
+            archive.items[1].path = archive.items[0].path.clone();
+            change(&mut archive.items[1]);
+            assert_eq!(agrees(&bytes, &archive.items).unwrap_err().reason, Reason::Ambiguous);
+            archive.items.pop();
+            assert_eq!(agrees(&bytes, &archive.items).unwrap_err().entry, None);
+        }
+    }
+}

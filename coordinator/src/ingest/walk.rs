@@ -73,7 +73,7 @@ impl<V: Visitor> Walk<'_, V> {
     }
 
     fn file(&self, bytes: &[u8], item: &Item<'_>, depth: u32) -> Result<File, Refusal> {
-        let plain = Arc::new(inflate::plain(bytes, item)?);
+        let plain = Arc::new(inflate::plain(bytes, item, self.visitor.buffer(item.size))?);
         let rest = || {
             let digest = Digest::of_parallel(&plain);
             let visit = || {
@@ -121,7 +121,7 @@ impl<V: Visitor> Walk<'_, V> {
 /// The first refusal.
 pub(super) fn account(archive: &Archive<'_>, depth: u32, caps: &Caps, budget: &Budget) -> Result<(), Refusal> {
     for item in archive.items.iter().filter(|item| !item.folder) {
-        let plain = inflate::plain(archive.bytes, item)?;
+        let plain = inflate::plain(archive.bytes, item, Vec::new())?;
         if let Some(archive) = inner(item, &plain, depth + 1, caps, budget)? {
             account(&archive, depth + 1, caps, budget).map_err(|refusal| refusal.inside(&item.path, item.data_at))?;
         }

@@ -62,6 +62,7 @@ async fn wrong_bytes_are_asked_for_again_and_then_refused() {
         matches!(&told, Some(FromNode::Refused { cut, .. }) if *cut == siege.cuts[2]),
         "the refusal never left the node: {told:?}"
     );
+    drop(victim);
     siege.lift().await;
 }
 
@@ -127,6 +128,7 @@ async fn bytes_of_another_cut() {
     assert_eq!(wanted, swapped);
     siege.repelled("bytes of another cut", "blob", before).await;
     CloseCode::Done.close(&victim.connection);
+    drop(victim);
     siege.lift().await;
 }
 

@@ -65,5 +65,6 @@ async fn fast_forward_moves_nothing() {
     victim.say(&FromCoordinator::Flip(siege.flip.clone())).await;
     assert_eq!(victim.closed().await, CloseCode::Replay);
     siege.unmoved("an order for a cut that nobody has").await;
+    drop(victim);
     siege.lift().await;
 }

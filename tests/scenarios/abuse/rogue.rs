@@ -16,7 +16,7 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{PATIENCE, Rig, until};
 
 pub(crate) struct Rogue(Endpoint);
 
@@ -57,11 +57,14 @@ impl Rogue {
         victim
     }
 
-    /// Leaves the address to the real coordinator.
+    /// Leaves the address to the real coordinator. No victim may be left, or the socket is.
     pub(crate) async fn leave(self) {
+        let address = self.0.local_addr().unwrap();
         self.0.close((CloseCode::Shutdown as u32).into(), b"");
         let _ = timeout(Duration::from_secs(2), self.0.wait_idle()).await;
         drop(self);
+        // Its socket goes when its driver does, a moment later.
+        until("the rogue's address is free again", async || std::net::UdpSocket::bind(address).is_ok()).await;
     }
 }
 

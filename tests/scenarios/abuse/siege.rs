@@ -72,7 +72,11 @@ impl Siege {
 
     /// The next connection of the node, welcomed.
     pub(crate) async fn victim(&self) -> Victim {
-        self.rogue.welcome(&self.public()).await
+        let victim = self.rogue.welcome(&self.public()).await;
+        // Whatever was tried before: these are the cuts it says it has.
+        assert_eq!(victim.hello.holds, [self.cuts[1], self.cuts[0]]);
+        assert_eq!(victim.hello.mark, self.mark);
+        victim
     }
 
     /// What opens the delta to the third cut.

@@ -24,6 +24,7 @@ async fn fewer_blobs_than_announced() {
     }
     assert!(counted > 0, "it is not counted");
     CloseCode::Done.close(&victim.connection);
+    drop(victim);
     siege.lift().await;
 }
 
@@ -55,6 +56,7 @@ async fn half_a_blob_and_a_blob_too_many() {
     }
     siege.unmoved("a staged cut without a flip").await;
     CloseCode::Done.close(&victim.connection);
+    drop(victim);
     siege.lift().await;
 }
 
@@ -73,6 +75,6 @@ async fn streams_that_stall() {
     assert_eq!(victim.connection.close_reason(), None);
     siege.unmoved("streams that still stall").await;
     // The rogue goes with its streams open, as a machine that is switched off.
-    drop(stalled);
+    drop((victim, stalled));
     siege.lift().await;
 }

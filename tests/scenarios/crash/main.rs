@@ -1,1 +1,21 @@
-//! placeholder
+//! Crashes: processes that are killed at any moment, files that are damaged while nobody looks, disks that are full.
+//!
+//! [`killing`] publishes a night while processes die at random, and checks after each round what a crash may never cost:
+//! [`invariants`]. The other modules make one kind of damage each: between [`staged`] and flip, in the [`index`], in
+//! [`plain`] bytes, in [`bits`] at rest, on a full [`disk`].
+//!
+//! `DIFUSOR_SEED` repeats a run, `DIFUSOR_CRASH_ROUNDS` makes it longer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
+
+mod bits;
+mod disk;
+mod index;
+mod invariants;
+mod killing;
+mod plain;
+mod prober;
+mod rig;
+mod seed;
+mod staged;
+mod truth;

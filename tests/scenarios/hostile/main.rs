@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "what a run measured is worth reading")]
 
 mod refusals;
+mod uploads;
 
 /// The program whose first argument says whether it is coordinator or node.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_difusor-tests");

@@ -1,11 +1,13 @@
 //! A restart of the coordinator forgets nothing that it said yes to, also when no node was there to see it.
 
-use anyhow::{Result, ensure};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
 use difusor_coordinator::publish::{Outcome, Request};
 use difusor_local::Mesh;
 use difusor_night::{Night, NightSpec};
 use difusor_proto::CutKey;
-use difusor_tests::{PATIENCE, publics, publish, restart_coordinator, start, witness::Witness, write};
+use difusor_tests::{PATIENCE, publics, publish, restart_coordinator, start, until, witness::Witness, write};
 use tempfile::TempDir;
 
 use crate::PROGRAM;
@@ -14,7 +16,7 @@ use crate::PROGRAM;
 struct Away {
     mesh: Mesh,
     dir: TempDir,
-    packages: Vec<std::path::PathBuf>,
+    packages: Vec<PathBuf>,
     served: CutKey,
 }
 
@@ -23,20 +25,30 @@ impl Away {
         let (mut mesh, dir) = start(PROGRAM, 1).await?;
         let night = Night::new(NightSpec::tiny())?;
         let packages: Vec<_> = (0..6).map(|i| write(&night, i, dir.path())).collect::<Result<_>>()?;
-        for i in [2, 3] {
-            publish(&mesh, &packages[i], Request::default()).await?;
+        for package in packages.iter().skip(2).take(2) {
+            publish(&mesh, package, Request::default()).await?;
         }
-        let served = mesh.client().status().await?.current;
+        let served = mesh.client().status().await?.current.context("no cut is served")?;
         for node in &mut mesh.nodes {
             node.process.stop().await?;
         }
-        Ok(Self { mesh, dir, packages, served: served.expect("a cut is served") })
+        // A node that ends in order says goodbye: from then on it is not waited for.
+        until("the node is gone", async || {
+            let fleet = mesh.client().status().await?;
+            Ok(fleet.nodes.values().all(|node| !node.connected).then_some(()))
+        })
+        .await?;
+        Ok(Self { mesh, dir, packages, served })
+    }
+
+    fn package(&self, i: usize) -> Result<&Path> {
+        self.packages.get(i).map(PathBuf::as_path).context("no such package")
     }
 
     /// Takes in package `i` while no node is there.
     async fn accept(&self, i: usize, force: bool) -> Result<(Outcome, CutKey)> {
         let request = Request { force, ..Request::default() };
-        let accepted = self.mesh.client().publish(&self.packages[i], request).await?;
+        let accepted = self.mesh.client().publish(self.package(i)?, request).await?;
         Ok((accepted.outcome, accepted.cut))
     }
 
@@ -49,7 +61,7 @@ impl Away {
         }
         self.mesh.wait_connected().await?;
         self.mesh.wait_served(&cut, PATIENCE / 4).await?;
-        let compared = Witness::new(&self.mesh)?.compare(&publics(&self.mesh), &self.packages[i]).await?;
+        let compared = Witness::new(&self.mesh)?.compare(&publics(&self.mesh), self.package(i)?).await?;
         ensure!(compared.cut == cut, "{compared:?}");
         self.mesh.stop().await?;
         drop(self.dir);

@@ -20,7 +20,7 @@ fn stored_deflated_and_empty_files_and_folders() {
     writer.start_file("stored.json", stored).unwrap();
     writer.write_all(b"{}").unwrap();
     writer.start_file("empty.txt", SimpleFileOptions::default()).unwrap();
-    writer.set_comment("corte de las 20:00");
+    writer.set_comment("corte de las 20:00").unwrap();
     let package = writer.finish().unwrap().into_inner();
     let ingested = try_ingest(&package).unwrap();
     assert_true(&package, &ingested);

@@ -1,5 +1,7 @@
 //! Packages of every kind through the whole ingest.
 
+#![allow(clippy::cast_possible_truncation, reason = "tests hold everything in memory")]
+
 mod accepted;
 mod hostile;
 mod mutated;

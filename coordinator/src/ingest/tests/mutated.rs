@@ -99,7 +99,7 @@ fn assert_digests(package: &[u8], ingested: &Ingested) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)))]
 
     #[test]
     fn never_a_panic_and_never_a_lie(which in 0_usize..3, changes in prop::collection::vec(change(), 1..4)) {

@@ -1,0 +1,135 @@
+//! Disks that are full, or take no more for a while: refused cleanly, served on, and as good as new when there is room.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use difusor_local::{Mesh, Options};
+use difusor_night::NightSpec;
+use tempfile::TempDir;
+
+use crate::{
+    invariants::{check, whole},
+    prober::Prober,
+    rig::{PATIENCE, PROGRAM, Rig, until},
+    truth::Truth,
+};
+
+/// A small disk of its own. Goes when it is dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts `size` at `at`; `None` where that is not permitted.
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).output();
+        if mount.is_ok_and(|mount| mount.status.success()) {
+            return Some(Self(at.to_owned()));
+        }
+        println!("skipped: a disk cannot be mounted here");
+        None
+    }
+
+    /// Leaves no room at all.
+    fn fill(&self) {
+        let mut ballast = File::create(self.0.join("ballast")).unwrap();
+        let piece = vec![7; 16 << 10];
+        while ballast.write_all(&piece).is_ok() {}
+        while ballast.write_all(b"7").is_ok() {}
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A mesh of one node in which this process has a small disk. The disk is dropped first, the processes in it later.
+async fn on_small_disk(process: &str) -> Option<(Rig, Disk)> {
+    let dir = TempDir::new().unwrap();
+    let options: Options = difusor_tests::options(PROGRAM, dir.path(), 1).unwrap();
+    let disk = Disk::mount(&options.dir.join(process), "16m")?;
+    let mesh = Mesh::start(&options).await.unwrap();
+    let night = difusor_night::Night::new(NightSpec { cuts: 200, ..NightSpec::tiny() }).unwrap();
+    Some((Rig::with(mesh, night, Truth::default(), dir), disk))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_coordinators_disk_is_full() {
+    let Some((mut rig, disk)) = on_small_disk("coordinator").await else { return };
+    let cut = rig.publish().await;
+    let probers = [Prober::start(&rig.mesh, 0, vec!["index.html".into()], rig.truth.clone())];
+    disk.fill();
+    let (i, file) = rig.make();
+    let refused = rig.hand_in(i, &file).await.expect_err("a package was taken in without room for it");
+    println!("refused: {refused}");
+    whole(&rig, &cut).await;
+    assert_eq!(rig.mesh.client().status().await.unwrap().current, Some(cut));
+
+    disk.empty();
+    // The same package, once more. No restart: nobody restarts a coordinator in the middle of a night.
+    let again = rig.hand_in(i, &file).await.expect("there is room again").cut;
+    rig.mesh.wait_served(&again, PATIENCE).await.unwrap();
+    check(&rig, &probers).await;
+    rig.restart().await;
+    rig.publish().await;
+    check(&rig, &probers).await;
+    drop(probers);
+    rig.mesh.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nodes_disk_is_full() {
+    let Some((mut rig, disk)) = on_small_disk("mx-central").await else { return };
+    let cut = rig.publish().await;
+    let probers = [Prober::start(&rig.mesh, 0, vec!["index.html".into()], rig.truth.clone())];
+    disk.fill();
+    let (i, file) = rig.make();
+    let missed = rig.hand_in(i, &file).await.unwrap().cut;
+    let name = rig.mesh.nodes[0].zone.as_str().parse().unwrap();
+    until("the node says that it cannot take the cut", async || {
+        let mut fleet = rig.mesh.client().status().await.unwrap();
+        fleet.progress(&missed, &name).is_some_and(|progress| progress.refused.is_some())
+    })
+    .await;
+    whole(&rig, &cut).await;
+
+    disk.empty();
+    rig.publish().await;
+    check(&rig, &probers).await;
+    rig.restart().await;
+    rig.publish().await;
+    check(&rig, &probers).await;
+    drop(probers);
+    rig.mesh.stop().await.unwrap();
+}
+
+/// The package is on the disk, and acknowledged; the small file that says what is served cannot be written just then.
+/// When it can, the cut has to go out, without another package to push it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flip_that_could_not_be_written_is_not_forgotten() {
+    let mut rig = Rig::start(1, NightSpec::tiny()).await;
+    let old = rig.publish().await;
+    // A folder where the new file would be written first: no permission that root would not have.
+    let obstacle = rig.mesh.coordinator.dir().join("state.json.tmp");
+    fs::create_dir(&obstacle).unwrap();
+    let (i, file) = rig.make();
+    let new = rig.hand_in(i, &file).await.unwrap().cut;
+    let name = rig.mesh.nodes[0].zone.as_str().parse().unwrap();
+    until("the node has staged", async || rig.mesh.client().status().await.unwrap().nodes[&name].staged == Some(new))
+        .await;
+    whole(&rig, &old).await;
+    fs::remove_dir(&obstacle).unwrap();
+    let served = rig.mesh.wait_served(&new, PATIENCE / 4).await;
+    assert!(served.is_ok(), "an acknowledged cut stays unpublished: {}", rig.mesh.coordinator.log_end());
+    rig.mesh.stop().await.unwrap();
+}
