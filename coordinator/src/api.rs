@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Path, Query, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
@@ -90,11 +90,13 @@ pub async fn serve(api: Arc<Api>, listener: TcpListener, cancel: CancellationTok
 
 fn router(api: Arc<Api>) -> Router {
     let changes = Router::new()
-        .route("/api/v1/packages", post(publish))
         .route("/api/v1/rollback/{cut}", post(rollback))
         .route("/api/v1/invitations", post(invite))
+        // Neither has a body worth the name.
+        .layer(RequestBodyLimitLayer::new(4096))
+        // A package is bounded where it is received, with a report.
+        .route("/api/v1/packages", post(publish))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authorize));
-    let limit = usize::try_from(MAX_PACKAGE_BYTES).unwrap_or(usize::MAX);
     let header = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     Router::new()
         .route("/", get(console))
@@ -103,7 +105,6 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/packages/{cut}", get(export))
         .merge(changes)
         .layer(DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(limit))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::CACHE_CONTROL, "no-store"))
         .layer(header(
@@ -143,14 +144,22 @@ async fn history(State(api): State<Arc<Api>>) -> Json<Vec<publish::Archived>> {
 async fn publish(
     State(api): State<Arc<Api>>,
     Query(request): Query<publish::Request>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<publish::Accepted>, ApiError> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if let Some(length) = length.filter(|length| *length > MAX_PACKAGE_BYTES) {
+        let refused = api.publisher.too_large(&request, length);
+        // Whoever is still writing would see a reset instead of the answer.
+        let _ = tokio::time::timeout(DRAIN, body.into_data_stream().for_each(|_| async {})).await;
+        return Err(refused.into());
+    }
     tracing::info!(name = %request.name, reissue = request.reissue, force = request.force, "a package comes in");
     Ok(Json(api.publisher.publish(request, body.into_data_stream()).await?))
 }
 
 async fn rollback(State(api): State<Arc<Api>>, Path(cut): Path<String>) -> Result<Response, ApiError> {
-    let cut = api.publisher.rollback(&cut)?;
+    let cut = api.publisher.rollback(&cut).await?;
     tracing::warn!(seq = cut.seq, label = %cut.label, "rollback ordered");
     Ok(Json(cut).into_response())
 }

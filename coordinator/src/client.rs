@@ -40,7 +40,7 @@ pub enum ClientError {
     #[error("{}", .0.error)]
     Api(Box<ApiError>),
     /// Anything else.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
 

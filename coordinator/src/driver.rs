@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     fleet::Fleet,
     rollout::{Action, Event, Rollout},
-    state::State,
+    state::{Planned, State},
 };
 
 /// What the fleet looks like, for whoever shows it.
@@ -65,6 +65,13 @@ pub enum Command {
     },
     /// Something happened to a cut.
     Event(Event),
+    /// Carry this out, after a restart too. The cut is on this disk.
+    Plan {
+        /// What.
+        order: Planned,
+        /// Told when it is on disk.
+        done: oneshot::Sender<std::io::Result<()>>,
+    },
     /// Cuts up to this number need no flip.
     Decide {
         /// The number.
@@ -137,6 +144,17 @@ impl Driver {
                 }
             }
             Command::Event(event) => self.step(event),
+            Command::Plan { order, done } => {
+                let kept = tokio::task::block_in_place(|| self.state.plan(order));
+                let good = kept.is_ok();
+                let _ = done.send(kept);
+                if good {
+                    self.step(match order.kind {
+                        FlipKind::Publish => Event::Durable { cut: order.cut },
+                        kind => Event::Publish { cut: order.cut, kind, durable: true },
+                    });
+                }
+            }
             Command::Decide { seq, done } => {
                 let _ = done.send(self.state.decide(seq));
             }
@@ -154,6 +172,9 @@ impl Driver {
                     }
                 }
                 Action::GiveUp { cut } => {
+                    if let Err(error) = self.state.drop_plan(&cut) {
+                        tracing::error!(%error, "the state cannot be written");
+                    }
                     tracing::error!(seq = cut.seq, label = %cut.label, "no connected node can take this cut: not published");
                 }
             }

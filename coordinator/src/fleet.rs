@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Cuts shown with their nodes. Older ones are in the history, without.
 const SHOWN: usize = 24;
 
+/// A node that flips later than this after the instant was not ready for it.
+const TOGETHER_US: u64 = 2_000_000;
+
 /// Everything, as one document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fleet {
@@ -118,7 +121,9 @@ impl Fleet {
         }
         let Some(view) = self.cut(cut) else { return };
         view.nodes.entry(node.clone()).or_default().flipped_us.get_or_insert(at_us);
-        let times = || view.nodes.values().filter_map(|progress| progress.flipped_us);
+        // A node that came late and caught up did not flip with the others.
+        let together = |at: &u64| view.flip_at_us.is_none_or(|instant| *at <= instant.saturating_add(TOGETHER_US));
+        let times = || view.nodes.values().filter_map(|progress| progress.flipped_us).filter(together);
         view.skew_us = times().max().zip(times().min()).map(|(last, first)| last - first);
     }
 

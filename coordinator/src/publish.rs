@@ -28,6 +28,7 @@ use crate::{
     fleet::CutView,
     ingest::{self, Caps, Ingested, Refusal},
     rollout::Event,
+    state::{Planned, State},
 };
 
 /// What comes with a package.
@@ -217,7 +218,7 @@ impl Publisher {
         let work = tokio::task::spawn_blocking(move || publisher.take_in(&request, &received));
         let (accepted, offered) = work.await.map_err(|error| PublishError::Internal(error.to_string()))??;
         match accepted.outcome {
-            Outcome::Published => drop(self.commands.send(Command::Event(Event::Durable { cut: offered }))),
+            Outcome::Published => self.plan(Planned { cut: offered, kind: FlipKind::Publish }).await?,
             Outcome::Archived => self.decide(accepted.cut.seq).await?,
             Outcome::Unchanged => {}
         }
@@ -231,19 +232,27 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError::Unknown`].
-    pub fn rollback(&self, name: &str) -> Result<CutKey, PublishError> {
+    pub async fn rollback(&self, name: &str) -> Result<CutKey, PublishError> {
+        // A package that is being taken in has its number before this one leads back from it.
+        let _turn = self.turn.lock().await;
         let cut = self.find(name)?;
         // Whatever a node may have served is at most this.
         let from = self.lock().last().map_or(cut.seq, |newest| newest.cut.seq);
         self.show(&cut, 0, unix_us());
-        let kind = FlipKind::Rollback { from };
-        let event = Event::Publish { cut, kind, durable: true };
-        self.commands.send(Command::Event(event)).map_err(|_| ended())?;
+        self.plan(Planned { cut, kind: FlipKind::Rollback { from } }).await?;
         Ok(cut)
     }
 
-    /// Publishes what an earlier process took in and did not get to flip.
-    pub fn resume(&self, decided: u64, current: Option<CutKey>) {
+    /// Carries out what an earlier process was ordered and did not get to flip: its plan, and a cut that it took in but
+    /// had not planned yet when it was killed.
+    pub fn resume(&self, state: &State) {
+        for Planned { cut, kind } in state.planned() {
+            tracing::info!(seq = cut.seq, label = %cut.label, ?kind, "carrying out what was ordered before the last stop");
+            self.show(cut, 0, unix_us());
+            let _ = self.commands.send(Command::Event(Event::Publish { cut: *cut, kind: *kind, durable: true }));
+        }
+        let planned = state.planned().iter().map(|order| order.cut.seq).max().unwrap_or(0);
+        let (decided, current) = (state.decided().max(planned), state.current());
         let archive = self.lock();
         let newest = archive.last().map(|a| a.cut).filter(|cut| cut.seq > decided);
         let newer = |cut: &CutKey| current.is_none_or(|current| cut.label >= current.label);
@@ -266,9 +275,7 @@ impl Publisher {
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| PublishError::Upload(error.to_string()))?;
             if (bytes.len() + piece.len()) as u64 > MAX_PACKAGE_BYTES {
-                let message = format!("more than {MAX_PACKAGE_BYTES} bytes");
-                let advice = "no results site is that large: check what was sent";
-                return Err(PublishError::Refused(Box::new(report(request, "too-large", message, advice))));
+                return Err(self.too_large(request, (bytes.len() + piece.len()) as u64));
             }
             tokio::task::block_in_place(|| package.write(&piece)).map_err(StoreError::Io)?;
             bytes.extend_from_slice(&piece);
@@ -279,6 +286,15 @@ impl Publisher {
         // The disk works while the cores inflate. An error here comes back from the fsync of the commit.
         tokio::task::spawn_blocking(move || behind.write_behind());
         Ok(Received { pack, bytes: bytes.freeze(), digest, at_us })
+    }
+
+    /// Refuses a package for its size alone; nothing of it is kept.
+    pub fn too_large(&self, request: &Request, bytes: u64) -> PublishError {
+        let message = format!("{bytes} bytes or more, where {MAX_PACKAGE_BYTES} are allowed");
+        let advice = "no results site is that large: check what was sent";
+        tracing::warn!(name = %request.name, bytes, "package refused: too large");
+        view(&self.fleet).refuse("package:too-large");
+        PublishError::Refused(Box::new(Report { bytes, ..report(request, "too-large", message, advice) }))
     }
 
     /// Everything between the last byte and the disk. Returns the cut that the nodes were offered, too.
@@ -396,6 +412,12 @@ impl Publisher {
             skew_us: None,
             nodes: std::collections::BTreeMap::new(),
         });
+    }
+
+    async fn plan(&self, order: Planned) -> Result<(), PublishError> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Plan { order, done }).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?.map_err(|error| StoreError::Io(error).into())
     }
 
     async fn decide(&self, seq: u64) -> Result<(), PublishError> {

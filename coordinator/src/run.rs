@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use difusor_proto::{
+    SigningKey,
     store::{Access, Store, replace},
     tls,
 };
@@ -47,6 +48,16 @@ pub struct Coordinator {
     api: Arc<Api>,
 }
 
+/// The mesh listener. Its stateless resets (RFC 9000 section 10.3) are keyed by the signing key, so that a node learns
+/// from a coordinator that was killed and started again, at once, that the connection it holds is gone.
+fn endpoint(server: quinn::ServerConfig, address: SocketAddr, key: &SigningKey) -> std::io::Result<quinn::Endpoint> {
+    let secret = key.derive("difusor stateless reset v1");
+    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
+    let socket = std::net::UdpSocket::bind(address)?;
+    let config = quinn::EndpointConfig::new(Arc::new(reset));
+    quinn::Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime))
+}
+
 impl Coordinator {
     /// Opens the folder and binds the listeners.
     ///
@@ -64,7 +75,7 @@ impl Coordinator {
             tracing::warn!(?recovery, "the store was mended after the last stop");
         }
         let server = tls::server(&authority.coordinator_identity()?, config.congestion)?;
-        let endpoint = quinn::Endpoint::server(server, config.mesh)
+        let endpoint = endpoint(server, config.mesh, &key)
             .with_context(|| format!("binding UDP {}: is another coordinator running?", config.mesh))?;
         let listener = TcpListener::bind(config.api)
             .await
@@ -84,7 +95,7 @@ impl Coordinator {
             Arc::clone(&fleet),
             home.refused(),
         )?;
-        publisher.resume(state.decided(), state.current());
+        publisher.resume(&state);
         let mesh = Arc::new(Mesh {
             authority,
             registry,

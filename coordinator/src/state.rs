@@ -21,6 +21,18 @@ struct Saved {
     serial: u64,
     /// Cuts up to this one were flipped, or meant for the archive alone.
     decided: u64,
+    /// What was ordered and has not been flipped yet, in order.
+    #[serde(default)]
+    planned: Vec<Planned>,
+}
+
+/// A publication or a rollback that was ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The cut to lead to.
+    pub cut: CutKey,
+    /// Forward or back.
+    pub kind: FlipKind,
 }
 
 /// The state, and where it is kept.
@@ -66,6 +78,32 @@ impl State {
         self.saved.decided
     }
 
+    /// What was ordered and has not been flipped yet, in order.
+    pub fn planned(&self) -> &[Planned] {
+        &self.saved.planned
+    }
+
+    /// Notes an order, so that a restart carries it out.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn plan(&mut self, order: Planned) -> io::Result<()> {
+        let mut next = self.saved.clone();
+        next.planned.push(order);
+        self.save(next)
+    }
+
+    /// Forgets the orders for a cut.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn drop_plan(&mut self, cut: &CutKey) -> io::Result<()> {
+        let mut next = self.saved.clone();
+        next.planned.retain(|order| order.cut != *cut);
+        next.decided = next.decided.max(cut.seq);
+        self.save(next)
+    }
+
     /// Signs the next flip and keeps it.
     ///
     /// # Errors
@@ -81,7 +119,12 @@ impl State {
         let serial = self.saved.serial.saturating_add(1);
         let flip = key.sign(&Flip { mesh, serial, cut, at_us, kind })?;
         let decided = self.saved.decided.max(cut.seq);
-        self.save(Saved { current: Some(cut), flip: Some(flip.clone()), serial, decided })?;
+        // Orders are carried out in their order: this one and whatever was overtaken before it are done.
+        let mut planned = self.saved.planned.clone();
+        if let Some(at) = planned.iter().position(|order| order.cut == cut && order.kind == kind) {
+            planned.drain(..=at);
+        }
+        self.save(Saved { current: Some(cut), flip: Some(flip.clone()), serial, decided, planned })?;
         Ok((serial, flip))
     }
 
@@ -119,7 +162,13 @@ mod tests {
         state.decide(6).unwrap();
         let mut state = State::open(path).unwrap();
         assert_eq!((state.serial(), state.decided(), state.current()), (1, 6, Some(cut)));
-        let (serial, flip) = state.next_flip(&key, mesh, cut, 6, FlipKind::Rollback { from: 6 }).unwrap();
+        let back = FlipKind::Rollback { from: 6 };
+        let newer = CutKey { seq: 7, ..cut };
+        for (cut, kind) in [(newer, FlipKind::Publish), (cut, back), (newer, FlipKind::Publish)] {
+            state.plan(Planned { cut, kind }).unwrap();
+        }
+        let (serial, flip) = state.next_flip(&key, mesh, cut, 6, back).unwrap();
+        assert_eq!(state.planned(), [Planned { cut: newer, kind: FlipKind::Publish }]);
         assert_eq!((serial, state.decided()), (2, 6));
         assert_eq!(flip.open(&key.verifying_key()).unwrap().serial, 2);
     }

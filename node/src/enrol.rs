@@ -78,7 +78,12 @@ async fn ask_at(address: &str, token: &Token, request: &EnrolRequest) -> anyhow:
     let remote = resolve(address).await?;
     let endpoint = quinn::Endpoint::client(unspecified(remote))?;
     let connecting = endpoint.connect_with(tls::enrolling(token.authority)?, remote, COORDINATOR_NAME)?;
-    let connection = connecting.await.context("connecting")?;
+    let connection = connecting.await.map_err(|error| match &error {
+        quinn::ConnectionError::TransportError(tls) if tls.reason.contains("UnknownIssuer") => {
+            anyhow::anyhow!("another mesh answers there than the one this token is from: the secret was not sent")
+        }
+        _ => anyhow::Error::new(error).context("connecting"),
+    })?;
     let (mut send, mut recv) = connection.open_bi().await?;
     wire::write_frame(&mut send, request).await?;
     send.finish()?;

@@ -76,7 +76,7 @@ pub struct ListenerConfig {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
+#[error("cannot listen on {address}: is another node running?")]
 pub struct ListenError {
     /// The address.
     pub address: SocketAddr,

@@ -81,6 +81,13 @@ impl SigningKey {
         VerifyingKey(key)
     }
 
+    /// A secret for another purpose, the same for the life of the key. Ed25519 signatures are deterministic (RFC 8032),
+    /// and nobody else can make this one, whose domain no statement has.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let signature = self.0.sign(format!("derive {purpose}").as_bytes());
+        *Digest::of(signature.as_ref()).as_bytes()
+    }
+
     /// Signs bytes that already are the encoding of a `T`.
     pub fn sign_encoded<T: Statement>(&self, bytes: Vec<u8>) -> Signed<T> {
         let signature = self.0.sign(&message::<T>(&bytes)).as_ref().to_vec();

@@ -27,10 +27,11 @@ use crate::{
 pub const COORDINATOR_NAME: &str = "coordinator.difusor.internal";
 
 /// A live connection sends something at least this often, so that NATs keep it open.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_millis(2500);
 
-/// A connection without a sign of life for this long is dead.
-const IDLE: Duration = Duration::from_secs(20);
+/// A connection without a sign of life for this long is dead. A node that was killed holds a flip back for as long; one
+/// that was only starved connects again and has lost nothing.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Bytes in flight: 1 Gbit/s at the longest round trip reckoned with (200 ms) is 25 MB.
 const WINDOW: u32 = 32 << 20;

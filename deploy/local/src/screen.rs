@@ -1,5 +1,7 @@
 //! What `cargo run` shows: bars while something takes long, and a table that grows by a cut at a time.
 
+#![allow(clippy::print_stdout, reason = "this is what a screen is for")]
+
 use std::collections::BTreeMap;
 
 use difusor_coordinator::fleet::Fleet;

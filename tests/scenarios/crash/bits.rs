@@ -1,6 +1,9 @@
 //! Bits that turn on the disk of a node, in packs that were whole and settled: found at the latest when they would go out.
 
-use std::fs::File;
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
 use difusor_local::https::{self, Protocol};
 use difusor_night::NightSpec;
@@ -17,7 +20,7 @@ fn spec() -> NightSpec {
 }
 
 /// Turns a bit in every so many bytes of a pack, headers at the front and the trailer at the end left alone.
-fn spoil(path: &std::path::Path) {
+fn spoil(path: &Path) {
     let end = len(path).saturating_sub(600);
     let mut at = 600;
     while at < end {
@@ -59,6 +62,64 @@ async fn damaged(which: &[&str]) -> (Rig, CutKey) {
     }
     rig.restart_node(0).await;
     (rig, cut)
+}
+
+/// The node reads large files from the disk for each visitor: one bit of one of them, in its plain bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turned_bit_in_a_large_file_never_goes_out() {
+    let mut rig = Rig::start(1, spec()).await;
+    let cut = rig.publish().await;
+    let node = &mut rig.mesh.nodes[0].process;
+    node.stop().await.unwrap();
+    let (path, bytes) = rig.night.entries(0).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let pack = packs(node, ".plain").remove(0);
+    let at = find(&pack, &bytes).expect("the largest file has its plain bytes in the plain pack");
+    flip_bit(&pack, at + bytes.len() as u64 / 2);
+    rig.restart_node(0).await;
+    let (good, all) = honest(&rig, &cut).await;
+    println!("one bit of {path} ({} bytes) turned: {good} of {all} files are served", bytes.len());
+    rig.mesh.stop().await.unwrap();
+}
+
+/// The packed form of a file goes out to nearly every browser, from bytes that only the cut has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turned_bit_in_a_packed_file_never_goes_out() {
+    for large in [false, true] {
+        let mut rig = Rig::start(1, spec()).await;
+        let cut = rig.publish().await;
+        let node = &mut rig.mesh.nodes[0].process;
+        node.stop().await.unwrap();
+        let stream = deflated(&rig.night.package(0).bytes, large);
+        let pack = packs(node, ".cut").remove(0);
+        let at = find(&pack, &stream).expect("the cut has the package's deflate streams");
+        flip_bit(&pack, at + stream.len() as u64 / 2);
+        rig.restart_node(0).await;
+        let (good, all) = honest(&rig, &cut).await;
+        println!("one bit of {} packed bytes turned: {good} of {all} files are served", stream.len());
+        rig.mesh.stop().await.unwrap();
+    }
+}
+
+/// The deflate stream of the largest file of a package, or of one that fits into memory anywhere.
+fn deflated(package: &[u8], large: bool) -> Vec<u8> {
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(package)).unwrap();
+    let mut streams = Vec::new();
+    for i in 0..zip.len() {
+        let file = zip.by_index_raw(i).unwrap();
+        if file.compression() == zip::CompressionMethod::Deflated {
+            let start = usize::try_from(file.data_start().unwrap()).unwrap();
+            streams.push(start..start + usize::try_from(file.compressed_size()).unwrap());
+        }
+    }
+    streams.sort_by_key(ExactSizeIterator::len);
+    let range = if large { streams.pop() } else { streams.into_iter().find(|range| range.len() > 2_000) }.unwrap();
+    package[range].to_vec()
+}
+
+/// Where these bytes begin in a file.
+fn find(path: &Path, bytes: &[u8]) -> Option<u64> {
+    let all = fs::read(path).unwrap();
+    all.windows(bytes.len()).position(|window| window == bytes).map(|at| at as u64)
 }
 
 /// Plain bytes are a copy: with the cut whole beside them, nothing is lost.
@@ -118,7 +179,7 @@ async fn turned_bits_in_the_archive_never_go_out() {
     rig.restart_coordinator().await;
     let to = rig.dir.path().join("exported.zip");
     if rig.mesh.client().export(&cut.seq.to_string(), &to).await.is_ok() {
-        let right = std::fs::read(&to).unwrap() == rig.night.package(0).bytes;
+        let right = fs::read(&to).unwrap() == rig.night.package(0).bytes;
         assert!(right, "a damaged package is handed out as if it were whole");
     }
     // What is damaged there is whole in the mesh, and the night goes on.

@@ -12,7 +12,7 @@ use difusor_night::NightSpec;
 use tempfile::TempDir;
 
 use crate::{
-    invariants::{check, whole},
+    invariants::{check, no_leftovers, served, whole},
     prober::Prober,
     rig::{PATIENCE, PROGRAM, Rig, until},
     truth::Truth,
@@ -79,7 +79,7 @@ async fn the_coordinators_disk_is_full() {
     // The same package, once more. No restart: nobody restarts a coordinator in the middle of a night.
     let again = rig.hand_in(i, &file).await.expect("there is room again").cut;
     rig.mesh.wait_served(&again, PATIENCE).await.unwrap();
-    check(&rig, &probers).await;
+    served(&rig, &probers).await;
     rig.restart().await;
     rig.publish().await;
     check(&rig, &probers).await;
@@ -105,12 +105,28 @@ async fn a_nodes_disk_is_full() {
 
     disk.empty();
     rig.publish().await;
-    check(&rig, &probers).await;
+    served(&rig, &probers).await;
     rig.restart().await;
     rig.publish().await;
     check(&rig, &probers).await;
     drop(probers);
     rig.mesh.stop().await.unwrap();
+}
+
+/// What could not be written takes no room: on a full disk, least of all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_left_tidy() {
+    for process in ["coordinator", "mx-central"] {
+        let Some((mut rig, disk)) = on_small_disk(process).await else { return };
+        rig.publish().await;
+        disk.fill();
+        let (i, file) = rig.make();
+        let _ = rig.hand_in(i, &file).await;
+        disk.empty();
+        rig.publish().await;
+        no_leftovers(&rig).await;
+        rig.mesh.stop().await.unwrap();
+    }
 }
 
 /// The package is on the disk, and acknowledged; the small file that says what is served cannot be written just then.

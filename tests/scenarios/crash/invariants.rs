@@ -12,6 +12,13 @@ use crate::{
 
 /// Everything that has to hold once all processes run again. Returns the cut that everyone serves.
 pub(crate) async fn check(rig: &Rig, probers: &[Prober]) -> CutKey {
+    let newest = served(rig, probers).await;
+    no_leftovers(rig).await;
+    newest
+}
+
+/// The same, whatever may lie about in the folders.
+pub(crate) async fn served(rig: &Rig, probers: &[Prober]) -> CutKey {
     rig.mesh.wait_connected().await.unwrap();
     archived(rig).await;
     let newest = rig.mesh.client().history().await.unwrap().last().unwrap().cut;
@@ -19,9 +26,10 @@ pub(crate) async fn check(rig: &Rig, probers: &[Prober]) -> CutKey {
     whole(rig, &newest).await;
     for (node, prober) in rig.mesh.nodes.iter().zip(probers) {
         let seen = prober.seen.lock().unwrap();
-        assert!(seen.faults.is_empty(), "{} showed: {:#?}", node.zone, seen.faults);
+        let first: Vec<_> = seen.faults.iter().take(6).collect();
+        let (count, log) = (seen.faults.len(), node.process.log_end());
+        assert!(first.is_empty(), "{} showed {count} faults, at first {first:#?}; its log:\n{log}", node.zone);
     }
-    no_leftovers(rig).await;
     newest
 }
 
@@ -68,7 +76,7 @@ pub(crate) fn unpacked(answer: &https::Answer) -> Option<Vec<u8>> {
 }
 
 /// What a crash left half written is cleared away.
-async fn no_leftovers(rig: &Rig) {
+pub(crate) async fn no_leftovers(rig: &Rig) {
     let all = || rig.mesh.nodes.iter().map(|node| &node.process).chain([&rig.mesh.coordinator]);
     until("no packs are left half written", async || all().all(|process| packs(process, ".tmp").is_empty())).await;
 }

@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::truth::Truth;
 
-/// A node that is down is tried again after this long.
-const RETRY: Duration = Duration::from_millis(10);
+/// Between two looks, and before a node that is down is tried again. A flip is watched closely, and others need the
+/// processor as well.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// What was seen. Faults are what may never happen.
 #[derive(Default)]
@@ -52,8 +53,12 @@ impl Drop for Prober {
 async fn watch(address: SocketAddr, tls: rustls::ClientConfig, paths: &[String], truth: &Truth, seen: &Mutex<Seen>) {
     loop {
         match Connection::open(address, tls.clone(), Protocol::H1).await {
-            Ok(mut connection) => while look(&mut connection, paths, truth, seen).await.is_ok() {},
-            Err(_) => tokio::time::sleep(RETRY).await,
+            Ok(mut connection) => {
+                while look(&mut connection, paths, truth, seen).await.is_ok() {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }

@@ -26,8 +26,8 @@ impl Seed {
         usize::try_from(self.next() % bound.max(1) as u64).unwrap()
     }
 
-    /// A time up to `most`.
+    /// A time up to `most`, more often a short one.
     pub(crate) fn moment(&mut self, most: Duration) -> Duration {
-        most.mul_f64(self.below(1001) as f64 / 1000.0)
+        most.mul_f64((self.below(1001) as f64 / 1000.0).powi(3))
     }
 }

@@ -53,9 +53,10 @@ fn the_refusal_does_not_depend_on_the_threads() {
 
 #[test]
 fn the_lowest_of_many_bad_entries_is_named() {
-    let text = "a line of text\n".repeat(200);
-    let names: Vec<String> = (0..60).map(|at| format!("{at:02}.txt")).collect();
-    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), text.as_bytes())).collect();
+    // The higher, the larger, and so the earlier it is worked on.
+    let files: Vec<(String, String)> =
+        (0..60).map(|at| (format!("{at:02}.txt"), "a line of text\n".repeat(200 + 9 * at))).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
     let mut package = packed(&files);
     let archive = zip::ZipArchive::new(Cursor::new(&package)).unwrap();
     let mut data: Vec<usize> = vec![];
@@ -86,14 +87,18 @@ fn caps_are_caps() {
 
 #[test]
 fn inner_archives_use_up_the_same_caps() {
-    let inner = packed(&[("a.csv", &[b'a'; 5000]), ("b.csv", &[b'b'; 5000])]);
-    let package = Bytes::from(packed(&[("1.zip", &inner), ("2.zip", &inner)]));
-    let outer = 2 * inner.len() as u64;
-    let fits = Caps { entries: 6, plain_bytes: outer + 20_000, ..Caps::default() };
+    let text: String = (0..400_u64).map(|row| format!("{:x}\n", row.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let first = packed(&[("a.csv", &[b'a'; 5000]), ("b.csv", &[b'b'; 5000])]);
+    let second = packed(&[("a.csv", &[b'a'; 5000]), ("b.csv", text.as_bytes())]);
+    // The second is worked on first, being larger, and still is the one that does not fit any more.
+    assert!(second.len() > first.len());
+    let package = Bytes::from(packed(&[("1.zip", &first), ("2.zip", &second)]));
+    let plain = (first.len() + second.len() + 15_000 + text.len()) as u64;
+    let fits = Caps { entries: 6, plain_bytes: plain, ..Caps::default() };
     assert_eq!(ingest(&package, &fits, &()).unwrap().entries.len(), 2);
     let refused = |caps| ingest(&package, &caps, &()).unwrap_err();
     let few = refused(Caps { entries: 5, ..fits.clone() });
     assert_eq!((few.reason, few.entry.as_deref()), (Reason::TooManyEntries, Some("2.zip")));
-    let short = refused(Caps { plain_bytes: outer + 19_999, ..fits });
+    let short = refused(Caps { plain_bytes: plain - 1, ..fits });
     assert_eq!((short.reason, short.entry.as_deref()), (Reason::Bomb, Some("2.zip!/b.csv")));
 }
