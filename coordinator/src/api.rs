@@ -11,7 +11,13 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use difusor_proto::{Zone, limits::MAX_PACKAGE_BYTES, process, store::Store, token::Token};
+use difusor_proto::{
+    Zone,
+    limits::MAX_PACKAGE_BYTES,
+    process,
+    store::{Store, StoreError},
+    token::Token,
+};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -183,8 +189,17 @@ async fn invite(State(api): State<Arc<Api>>, Query(invite): Query<Invite>) -> Re
 async fn export(State(api): State<Arc<Api>>, Path(cut): Path<String>) -> Result<Response, ApiError> {
     let key = api.publisher.find(&cut)?;
     let store = api.store.clone();
-    let found = tokio::task::spawn_blocking(move || store.package(&key)).await;
-    let found = found.map_err(|error| PublishError::Internal(error.to_string()))?.map_err(PublishError::from)?;
+    let digest = api.publisher.archive().into_iter().find(|archived| archived.cut == key).map(|a| a.package.digest);
+    // Read once before the first byte goes out: what the disk has spoiled must not leave as if it were whole.
+    let found = tokio::task::spawn_blocking(move || {
+        let Some(blob) = store.package(&key)? else { return Ok(None) };
+        if digest.is_some_and(|digest| !blob.is(&digest).unwrap_or(false)) {
+            let why = format!("the package of cut {} has other bytes on disk than it came with", key.seq);
+            return Err(StoreError::Damaged(why));
+        }
+        Ok(Some(blob))
+    });
+    let found = found.await.map_err(|error| PublishError::Internal(error.to_string()))?.map_err(PublishError::from)?;
     let blob = found.ok_or(PublishError::Unknown(cut))?;
     let (pieces, stream) = mpsc::channel(2);
     let length = blob.len();

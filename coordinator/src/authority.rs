@@ -116,9 +116,7 @@ impl Authority {
         for name in names {
             params.subject_alt_names.push(match name.parse() {
                 Ok(address) => SanType::IpAddress(address),
-                Err(_) => {
-                    SanType::DnsName(name.as_str().try_into().with_context(|| format!("`{name}` is no host name"))?)
-                }
+                Err(_) => SanType::DnsName(host_name(name, purpose)?.try_into()?),
             });
         }
         params.extended_key_usages = vec![match purpose {
@@ -129,6 +127,21 @@ impl Authority {
         request.params = params;
         Ok(request.signed_by(&self.issuer)?.der().to_vec())
     }
+}
+
+/// A host name that may stand in a certificate for this purpose (RFC 1123 section 2.1: letters, digits, hyphens).
+///
+/// # Errors
+/// If it is none, or a name inside the mesh is asked for a site: whoever had one could play the coordinator.
+fn host_name(name: &str, purpose: Purpose) -> anyhow::Result<&str> {
+    let label = |label: &str| {
+        let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        plain && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    ensure!(name.len() <= 253 && name.split('.').all(label), "`{}` is no host name", name.escape_debug());
+    let inside = name.to_ascii_lowercase().split('.').any(|label| label == "internal");
+    ensure!(purpose == Purpose::Node || !inside, "`{name}` is a name inside the mesh, not one of a public site");
+    Ok(name)
 }
 
 /// From yesterday, for clocks that are behind, until so many years from today.

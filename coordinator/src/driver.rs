@@ -199,7 +199,10 @@ impl Driver {
                 }
             }
             // The nodes go on with what they serve. Losing the state would be worse than this cut being late.
-            Err(error) => tracing::error!(seq = cut.seq, %error, "the flip cannot be kept on disk and was not sent"),
+            Err(error) => {
+                tracing::error!(seq = cut.seq, %error, "the flip cannot be kept on disk and was not sent: it is tried again");
+                self.rollout.flip_failed();
+            }
         }
     }
 

@@ -16,6 +16,9 @@ use quinn::Connection;
 
 use crate::{authority::Purpose, mesh::Mesh, registry::EnrolError};
 
+/// A guest sends its request, a few kilobytes, right after the handshake.
+const REQUEST: Duration = Duration::from_secs(3);
+
 /// A whole enrolment takes at most this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,8 +37,12 @@ pub async fn serve(mesh: &Mesh, connection: &Connection) -> anyhow::Result<()> {
 }
 
 async fn exchange(mesh: &Mesh, connection: &Connection) -> anyhow::Result<()> {
-    let (mut send, mut recv) = connection.accept_bi().await?;
-    let request: EnrolRequest = match wire::read_frame(&mut recv, MAX_ENROL_FRAME).await {
+    let asked = async {
+        let (send, mut recv) = connection.accept_bi().await?;
+        anyhow::Ok((send, wire::read_frame(&mut recv, MAX_ENROL_FRAME).await))
+    };
+    let (mut send, request) = tokio::time::timeout(REQUEST, asked).await.context("it sent no request")??;
+    let request: EnrolRequest = match request {
         Ok(request) => request.context("an empty request")?,
         Err(error) => {
             if let Some(code) = error.close_code() {

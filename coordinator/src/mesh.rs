@@ -13,7 +13,7 @@ use difusor_proto::{
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls_pki_types::CertificateDer;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -29,8 +29,15 @@ use crate::{
 /// A connection that has not said hello after this long is no node.
 const HELLO: Duration = Duration::from_secs(10);
 
-/// Handshakes and enrolments under way at once; more wait in QUIC's own queue. A mesh has tens of nodes.
-const MAX_PENDING: usize = 64;
+/// A handshake takes two round trips.
+const HANDSHAKE: Duration = Duration::from_secs(4);
+
+/// Handshakes under way at once. Each costs some kilobytes and ends by itself soon.
+const MAX_HANDSHAKES: usize = 2048;
+
+/// Enrolments under way at once. Guests need no credentials, so they have a budget of their own that nodes do not share:
+/// when it is spent, the next guest is sent away.
+const MAX_GUESTS: usize = 32;
 
 /// Everything a session needs.
 pub struct Mesh {
@@ -53,21 +60,29 @@ pub struct Mesh {
 /// Accepts until cancelled, then waits for the sessions to say goodbye.
 pub async fn accept(mesh: Arc<Mesh>, endpoint: Endpoint, cancel: CancellationToken) {
     let sessions = TaskTracker::new();
-    let pending = Arc::new(tokio::sync::Semaphore::new(MAX_PENDING));
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let guests = Arc::new(Semaphore::new(MAX_GUESTS));
     loop {
         let incoming = tokio::select! {
             () = cancel.cancelled() => break,
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
-        let Ok(permit) = Arc::clone(&pending).try_acquire_owned() else {
+        // Whoever wants a handshake shows first that its address is its own (RFC 9000 section 8.1.2).
+        if !incoming.remote_address_validated() && incoming.may_retry() {
+            let _ = incoming.retry();
+            continue;
+        }
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
             incoming.refuse();
             continue;
         };
-        let mesh = Arc::clone(&mesh);
+        let (mesh, guests) = (Arc::clone(&mesh), Arc::clone(&guests));
         sessions.spawn(async move {
-            match tokio::time::timeout(HELLO, incoming).await {
-                Ok(Ok(connection)) => greet(mesh, connection, permit).await,
+            let shaken = tokio::time::timeout(HANDSHAKE, incoming).await;
+            drop(permit);
+            match shaken {
+                Ok(Ok(connection)) => greet(mesh, connection, &guests).await,
                 Ok(Err(error)) => refuse(&mesh, "handshake", &error.to_string()),
                 Err(_) => refuse(&mesh, "handshake", "it took too long"),
             }
@@ -86,11 +101,15 @@ fn refuse(mesh: &Mesh, reason: &str, detail: &str) {
 }
 
 /// Decides what a fresh connection is: an enrolment, a node, or neither.
-async fn greet(mesh: Arc<Mesh>, connection: Connection, permit: tokio::sync::OwnedSemaphorePermit) {
+async fn greet(mesh: Arc<Mesh>, connection: Connection, guests: &Semaphore) {
     let data =
         connection.handshake_data().and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
     match data.and_then(|data| data.protocol) {
         Some(protocol) if protocol == ALPN_ENROL => {
+            let Ok(_guest) = guests.try_acquire() else {
+                refuse(&mesh, "guests", &connection.remote_address().to_string());
+                return CloseCode::Silent.close(&connection);
+            };
             if let Err(error) = enrol::serve(&mesh, &connection).await {
                 refuse(&mesh, "enrolment", &format!("{error:#}"));
             }
@@ -109,7 +128,6 @@ async fn greet(mesh: Arc<Mesh>, connection: Connection, permit: tokio::sync::Own
         Ok((node, zone)) => open(&mesh, &connection, node, zone).await,
         Err(code) => Err(code),
     };
-    drop(permit);
     match opened {
         Ok(session) => session.run().await,
         Err(code) => {

@@ -143,12 +143,14 @@ pub struct Rollout {
     current: Option<CutKey>,
     serial: u64,
     queue: VecDeque<Target>,
+    /// The target of the last flip, and what was served before, until the flip is known to be kept.
+    ordered: Option<(Target, Option<CutKey>)>,
 }
 
 impl Rollout {
     /// A mesh that serves `current` since flip `serial`.
     pub fn new(policy: Policy, current: Option<CutKey>, serial: u64) -> Self {
-        Self { policy, nodes: BTreeMap::new(), current, serial, queue: VecDeque::new() }
+        Self { policy, nodes: BTreeMap::new(), current, serial, queue: VecDeque::new(), ordered: None }
     }
 
     /// The cut that is served.
@@ -161,9 +163,18 @@ impl Rollout {
         self.queue.front().map(|target| target.cut)
     }
 
+    /// The flip that was ordered last could not be kept and was not sent: it is ordered again with the next event.
+    pub fn flip_failed(&mut self) {
+        if let Some((target, previous)) = self.ordered.take() {
+            self.current = previous;
+            self.queue.push_front(target);
+        }
+    }
+
     /// The flip that was ordered last has this serial.
     pub fn flipped(&mut self, serial: u64) {
         self.serial = serial;
+        self.ordered = None;
         // Whoever is connected is sent it.
         for node in self.nodes.values_mut() {
             node.serial = serial;
@@ -231,8 +242,8 @@ impl Rollout {
             // One way to the node, its disk, and room for a path that is slower than it was.
             let lead = micros(self.policy.lead).max(slowest.saturating_mul(2));
             actions.push(Action::Flip { cut, at_us: now_us.saturating_add(lead), kind: target.kind });
+            self.ordered = self.queue.pop_front().map(|target| (target, self.current));
             self.current = Some(cut);
-            self.queue.pop_front();
         }
         actions.extend(self.stragglers());
         actions
@@ -337,6 +348,21 @@ mod tests {
         assert_eq!(rollout.step(staged("c", 1), 30), [flip(1, 100_030)]);
         assert_eq!(rollout.current(), Some(cut(1)));
         assert_eq!(rollout.step(Event::Tick, 40), []);
+    }
+
+    #[test]
+    fn a_flip_that_was_not_kept_is_ordered_again() {
+        let mut rollout = three();
+        rollout.step(publish(1), 0);
+        for node in ["a", "b", "c"] {
+            rollout.step(staged(node, 1), 0);
+        }
+        rollout.flip_failed();
+        assert_eq!((rollout.current(), rollout.target()), (None, Some(cut(1))));
+        assert_eq!(rollout.step(Event::Tick, 5), [flip(1, 100_005)]);
+        rollout.flipped(1);
+        rollout.flip_failed();
+        assert_eq!(rollout.current(), Some(cut(1)));
     }
 
     #[test]

@@ -100,13 +100,14 @@ impl Gate {
         let state = Mutex::new(State { mark, prepared: None, pending: None });
         let gate = Self { home, store, key, options, serving, state };
         if let Some(cut) = gate.held()?.into_iter().find(|cut| Some(cut.root) == mark.root) {
-            match gate.site(&cut) {
+            match gate.site(&cut, true) {
                 Ok(site) => {
                     gate.serving.flip(site);
                     tracing::info!(seq = cut.seq, label = %cut.label, "serving the cut of before the last stop");
                 }
                 Err(error) => {
-                    tracing::error!(seq = cut.seq, %error, "the last cut cannot be served: waiting for the mesh")
+                    tracing::error!(seq = cut.seq, %error, "the last cut is damaged here: it is fetched again");
+                    gate.store.forget_cut(&cut)?;
                 }
             }
         }
@@ -133,7 +134,7 @@ impl Gate {
     /// # Errors
     /// [`GateError`] if it is not whole.
     pub fn prepare(&self, cut: &CutKey) -> Result<(), GateError> {
-        let site = self.site(cut)?;
+        let site = self.site(cut, false)?;
         self.lock().prepared = Some(site);
         Ok(())
     }
@@ -164,6 +165,15 @@ impl Gate {
         Ok(Some(Obeyed { serial: flip.serial, cut: flip.cut, at_us }))
     }
 
+    /// Serves `cut` if the mark says that it was served before and nothing is served now: it had to be fetched again.
+    pub fn resume(&self, cut: &CutKey) -> bool {
+        let mut state = self.lock();
+        let due = state.mark.root == Some(cut.root) && self.serving.current().is_none();
+        let site = state.prepared.take_if(|site| due && site.cut() == *cut);
+        drop(state);
+        site.map(|site| self.serving.flip(site)).is_some()
+    }
+
     /// Obeys the flip that waited for `cut`, if there is one. Blocks.
     ///
     /// # Errors
@@ -186,13 +196,14 @@ impl Gate {
         if self.store.manifest(cut)?.is_none() {
             return Ok(None);
         }
-        self.site(cut).map(Some)
+        self.site(cut, false).map(Some)
     }
 
-    fn site(&self, cut: &CutKey) -> Result<Arc<Site>, GateError> {
+    /// The snapshot of a complete cut; after a start, every byte of it is verified first.
+    fn site(&self, cut: &CutKey, verify: bool) -> Result<Arc<Site>, GateError> {
         let signed = self.store.manifest(cut)?.ok_or(StoreError::Missing(cut.root))?;
         let manifest = signed.open(&self.key)?;
-        let restored = stage::restore(&self.store, cut, &manifest)?;
+        let restored = stage::restore(&self.store, cut, &manifest, verify)?;
         if restored > 0 {
             tracing::warn!(seq = cut.seq, files = restored, "plain bytes were lost and made again");
         }

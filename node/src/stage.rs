@@ -18,6 +18,7 @@ use difusor_proto::{
     wire::{self, CloseCode, DeltaHead, ItemHead},
 };
 use quinn::RecvStream;
+use rayon::prelude::*;
 use tokio::sync::Semaphore;
 
 /// The budget of memory is counted in units of this many bytes, for the semaphore.
@@ -176,9 +177,8 @@ impl Stage {
     ) -> Result<(), StageError> {
         let mut work = tokio::task::JoinSet::new();
         for _ in 0..head.items {
-            let item: ItemHead = wire::read_frame(stream, MAX_ITEM_HEAD)
-                .await?
-                .ok_or_else(|| StageError::Broken("the stream ended before its last blob".into()))?;
+            // A stream that ends early brought too little: what is missing is asked for.
+            let Some(item) = wire::read_frame::<ItemHead>(stream, MAX_ITEM_HEAD).await? else { break };
             let entry = lock(&self.missing).get(&item.digest).cloned();
             let size = entry.as_ref().map(|entry| entry.size);
             let most = size.or_else(|| self.size_of(&item.digest)).map_or(0, |size| size.saturating_add(SLACK));
@@ -256,8 +256,9 @@ impl Stage {
     /// # Errors
     /// What the disk gives; the cut is then not here.
     pub fn commit(&self) -> Result<(u64, u64), StoreError> {
-        self.store.commit_plain(&self.plain, &self.cut)?;
+        // In this order: after a crash between the two, the plain bytes are made again from what came.
         self.store.commit(&self.pack, &self.cut, &self.signed)?;
+        self.store.commit_plain(&self.plain, &self.cut)?;
         let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok((*lock(&self.received), micros))
     }
@@ -274,14 +275,16 @@ impl Stage {
     }
 }
 
-/// Makes the plain bytes of a cut again where a crash lost them. Blocks.
+/// Makes the plain bytes of a cut again where a crash lost them. With `verify`, reads every byte first, and forgets what
+/// is damaged. Returns how many files were made again. Blocks.
 ///
 /// # Errors
 /// [`StoreError`] if the cut is not whole here in any form.
-pub fn restore(store: &Store, cut: &CutKey, manifest: &Manifest) -> Result<usize, StoreError> {
-    let lost = |entry: &&Entry| !matches!(store.blob(&entry.digest, Form::Identity), Ok(Some(_)));
+pub fn restore(store: &Store, cut: &CutKey, manifest: &Manifest, verify: bool) -> Result<usize, StoreError> {
     let mut seen = HashSet::new();
-    let lost: Vec<_> = manifest.entries.iter().filter(|entry| seen.insert(entry.digest)).filter(lost).collect();
+    let entries: Vec<_> = manifest.entries.iter().filter(|entry| seen.insert(entry.digest)).collect();
+    let lost = |entry: &&&Entry| !matches!(whole(store, entry, verify), Ok(true));
+    let lost: Vec<_> = entries.par_iter().filter(lost).collect();
     if lost.is_empty() {
         return Ok(0);
     }
@@ -291,6 +294,30 @@ pub fn restore(store: &Store, cut: &CutKey, manifest: &Manifest) -> Result<usize
     }
     store.commit_plain(&plain, cut)?;
     Ok(lost.len())
+}
+
+/// True if the plain bytes of an entry are here. With `verify`, forms that do not hold its bytes are forgotten.
+fn whole(store: &Store, entry: &Entry, verify: bool) -> Result<bool, StoreError> {
+    let plain = store.blob(&entry.digest, Form::Identity)?;
+    if !verify {
+        return Ok(plain.is_some());
+    }
+    if let Some(stream) = store.blob(&entry.digest, Form::Deflate)? {
+        let decoded = codec::inflate(&stream.read()?, entry.size);
+        if decoded.map_or(true, |bytes| Digest::of(&bytes) != entry.digest) {
+            tracing::error!(path = %entry.path, "its deflate stream is damaged on disk and not used any more");
+            store.forget(&entry.digest, Form::Deflate)?;
+        }
+    }
+    match plain {
+        Some(blob) if blob.is(&entry.digest)? => Ok(true),
+        Some(_) => {
+            tracing::error!(path = %entry.path, "its bytes are damaged on disk: they are made again");
+            store.forget(&entry.digest, Form::Identity)?;
+            Ok(false)
+        }
+        None => Ok(false),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

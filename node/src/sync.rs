@@ -47,6 +47,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the clock is compared and the state reported.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How long the last frames of a session may take to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Comparisons of the clock at the start of a session, close together, so that the first flip has a good one.
 const FIRST_PINGS: u32 = 4;
 
@@ -123,7 +126,12 @@ async fn dial(sync: &Arc<Sync>, cancel: &CancellationToken) -> anyhow::Result<()
             let remote = resolve(address).await?;
             let endpoint = quinn::Endpoint::client(unspecified(remote))?;
             let connecting = endpoint.connect_with(sync.client.clone(), remote, COORDINATOR_NAME)?;
-            anyhow::Ok((endpoint, connecting.await.with_context(|| format!("connecting to {address}"))?))
+            let connection = connecting.await.inspect_err(|error| {
+                if matches!(error, quinn::ConnectionError::TransportError(_)) {
+                    sync.refused.count("handshake");
+                }
+            });
+            anyhow::Ok((endpoint, connection.with_context(|| format!("connecting to {address}"))?))
         };
         match timeout(PATIENCE, attempt).await {
             Ok(Ok((endpoint, connection))) => {
@@ -141,10 +149,18 @@ async fn dial(sync: &Arc<Sync>, cancel: &CancellationToken) -> anyhow::Result<()
     Err(problem)
 }
 
+/// What the writer of a session is told.
+enum Out {
+    /// Send this.
+    Frame(FromNode),
+    /// Send no more, and wait until everything arrived.
+    End,
+}
+
 /// One session.
 struct Session {
     sync: Arc<Sync>,
-    out: mpsc::UnboundedSender<FromNode>,
+    out: mpsc::UnboundedSender<Out>,
     clock: Mutex<ClockFilter>,
     /// Cuts that wait for blobs, by root.
     stages: Mutex<HashMap<Digest, Arc<Stage>>>,
@@ -187,14 +203,16 @@ impl Session {
             Err(error) => return Err(error.close_code().unwrap_or(CloseCode::Done)),
         }
         sync.connected.store(true, std::sync::atomic::Ordering::Relaxed);
-        let (out, mut queue) = mpsc::unbounded_channel::<FromNode>();
+        let (out, mut queue) = mpsc::unbounded_channel();
         let mut writer = JoinSet::new();
         writer.spawn(async move {
-            while let Some(frame) = queue.recv().await {
+            while let Some(Out::Frame(frame)) = queue.recv().await {
                 if wire::write_frame(&mut send, &frame).await.is_err() {
                     return;
                 }
             }
+            let _ = send.finish();
+            let _ = send.stopped().await;
         });
         let session = Self { sync: Arc::clone(sync), out, clock: Mutex::default(), stages: Mutex::default() };
         Ok((Arc::new(session), recv, writer))
@@ -204,7 +222,7 @@ impl Session {
         self: Arc<Self>,
         connection: &Connection,
         recv: RecvStream,
-        writer: JoinSet<()>,
+        mut writer: JoinSet<()>,
         cancel: &CancellationToken,
     ) -> CloseCode {
         let (frames, mut heard) = mpsc::channel(64);
@@ -244,6 +262,9 @@ impl Session {
         if !matches!(code, CloseCode::Done | CloseCode::Shutdown) {
             self.sync.refused.count(code.name());
         }
+        // What was said last, such as why a cut is refused, must arrive before the connection goes.
+        let _ = self.out.send(Out::End);
+        let _ = timeout(LAST_WORDS, writer.join_next()).await;
         code.close(connection);
         // The next session says what is on disk: everything under way must have ended by then.
         while tasks.join_next().await.is_some() {}
@@ -253,7 +274,7 @@ impl Session {
 
     fn say(&self, frame: FromNode) {
         // If the writer is gone, so is the connection, and the loop is about to see it.
-        let _ = self.out.send(frame);
+        let _ = self.out.send(Out::Frame(frame));
     }
 
     fn offset(&self) -> Offset {
@@ -392,11 +413,16 @@ impl Session {
             }
         }
         let (gate, offset) = (Arc::clone(&self.sync.gate), self.offset());
+        if gate.resume(&cut) {
+            tracing::info!(seq = cut.seq, label = %cut.label, "serving the cut that had to be fetched again");
+        }
         let obeyed = tokio::task::spawn_blocking(move || gate.obey_pending(&cut, offset)).await;
         self.obeyed(obeyed.map_err(|_| CloseCode::Done)?)
     }
 
     fn failed(&self, cut: difusor_proto::CutKey, error: StageError) -> Result<(), CloseCode> {
+        // What was written of it goes with the stage.
+        lock(&self.stages).remove(&cut.root);
         tracing::error!(seq = cut.seq, %error, "a delta was refused");
         match error {
             StageError::Rules { code, .. } => Err(code),

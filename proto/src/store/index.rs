@@ -131,18 +131,21 @@ impl Index {
         self.packs.iter().map(read).collect()
     }
 
-    /// Enters a pack with its blobs. Blobs that are in already keep their place, so that nothing moves under a reader.
+    /// Enters a pack with its blobs. Blobs that are in already keep their place, so that nothing moves under a reader;
+    /// unless that is in a pack which is not `live`, as a crash between two trees can leave it.
     pub(super) fn insert<'a>(
         &self,
         name: &str,
         known: &Known,
         blobs: impl Iterator<Item = &'a Record>,
         cut: Option<&CutPlaces>,
+        live: impl Fn(u32) -> bool,
     ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for record in blobs {
             let key = blob_key(&record.digest, record.coding.into());
-            if !self.blobs.contains_key(key)? {
+            let place = self.blobs.get(key)?.and_then(|place| value::<Place>(&place).ok());
+            if place.is_none_or(|place| !live(place.pack)) {
                 batch.insert(key.as_slice(), bytes(&Place::of(known.id, record))?);
             }
         }
@@ -175,6 +178,28 @@ impl Index {
         }
         self.cuts.apply_batch(batch)?;
         Ok(())
+    }
+
+    /// Forgets one form of a blob.
+    pub(super) fn forget(&self, digest: &Digest, form: Form) -> Result<(), StoreError> {
+        self.blobs.remove(blob_key(digest, form))?;
+        Ok(())
+    }
+
+    /// Forgets that a cut is here.
+    pub(super) fn forget_cut(&self, cut: &CutKey) -> Result<(), StoreError> {
+        self.cuts.remove(cut_key(cut))?;
+        Ok(())
+    }
+
+    /// A number that no earlier opening of this index was given, on disk before it is returned.
+    pub(super) fn epoch(&self) -> Result<u32, StoreError> {
+        let next = self.db.update_and_fetch("epoch", |old| {
+            let old = old.and_then(|old| old.try_into().ok()).map_or(0, u32::from_le_bytes);
+            Some(old.wrapping_add(1).to_le_bytes().to_vec())
+        })?;
+        self.db.flush()?;
+        Ok(next.and_then(|next| next.as_ref().try_into().ok()).map_or(1, u32::from_le_bytes))
     }
 
     pub(super) fn blob(&self, digest: &Digest, form: Form) -> Result<Option<Place>, StoreError> {

@@ -147,6 +147,24 @@ impl Blob {
         self.file.read_exact_at(buffer, self.place.offset)
     }
 
+    /// True if the bytes at rest are those of this digest. Reads all of them.
+    ///
+    /// # Errors
+    /// What reading the file gives.
+    pub fn is(&self, digest: &Digest) -> io::Result<bool> {
+        const PIECE: u64 = 1 << 20;
+        let mut hasher = blake3::Hasher::new();
+        let mut piece = Vec::new();
+        let mut at = 0;
+        while at < self.place.len {
+            piece.resize(usize::try_from(PIECE.min(self.place.len - at)).unwrap_or(0), 0);
+            self.read_at(&mut piece, at)?;
+            hasher.update(&piece);
+            at += piece.len() as u64;
+        }
+        Ok(hasher.finalize().as_bytes() == digest.as_bytes())
+    }
+
     /// Fills `buffer` from `at` bytes into the blob.
     ///
     /// # Errors
@@ -203,10 +221,11 @@ impl Store {
         let signed = postcard::to_stdvec(manifest).map_err(|e| StoreError::Damaged(e.to_string()))?;
         pack.manifest(cut, &signed)?;
         let (records, len) = pack.finish(cut, true)?;
-        let name = pack_name(cut, CUT);
+        let id = self.next_id();
+        let name = pack_name(cut, id, CUT);
         fs::rename(pack.path(), self.packs_dir().join(&name))?;
         File::open(self.packs_dir())?.sync_all()?;
-        self.enter(&name, pack.file(), len, cut, &records)
+        self.enter(id, &name, pack.file(), len, cut, &records)
     }
 
     /// Makes the plain bytes of a cut visible, without waiting for the disk.
@@ -215,10 +234,11 @@ impl Store {
     /// What the disk or the index give.
     pub fn commit_plain(&self, pack: &PackWriter, cut: &CutKey) -> Result<(), StoreError> {
         let (records, len) = pack.finish(cut, false)?;
-        let name = pack_name(cut, PLAIN);
+        let id = self.next_id();
+        let name = pack_name(cut, id, PLAIN);
         let unsettled = self.packs_dir().join(format!("{name}.{UNSETTLED}"));
         fs::rename(pack.path(), &unsettled)?;
-        self.enter(&name, pack.file(), len, cut, &records)?;
+        self.enter(id, &name, pack.file(), len, cut, &records)?;
         lock(&self.0.unsettled).push((unsettled, pack.file()));
         Ok(())
     }
@@ -275,7 +295,28 @@ impl Store {
     /// # Errors
     /// What the disk or the index give.
     pub fn blob(&self, digest: &Digest, form: Form) -> Result<Option<Blob>, StoreError> {
-        self.0.index.blob(digest, form)?.map(|place| self.open_place(place)).transpose()
+        let Some(place) = self.0.index.blob(digest, form)? else { return Ok(None) };
+        // A place in a pack that is gone, as a crash can leave it, is no place.
+        if !lock(&self.0.names).contains_key(&place.pack) {
+            return Ok(None);
+        }
+        self.open_place(place).map(Some)
+    }
+
+    /// Forgets a form of a blob whose bytes were found damaged.
+    ///
+    /// # Errors
+    /// What the index gives.
+    pub fn forget(&self, digest: &Digest, form: Form) -> Result<(), StoreError> {
+        self.0.index.forget(digest, form)
+    }
+
+    /// Forgets that a cut is complete here, because some of it was found damaged: what is whole of it stays of use.
+    ///
+    /// # Errors
+    /// What the index gives.
+    pub fn forget_cut(&self, cut: &CutKey) -> Result<(), StoreError> {
+        self.0.index.forget_cut(cut)
     }
 
     /// The plain bytes of a blob, from whatever form is here, verified.
@@ -326,8 +367,19 @@ impl Store {
         Ok(Blob { file, place })
     }
 
-    fn enter(&self, name: &str, file: Arc<File>, len: u64, cut: &CutKey, records: &[Record]) -> Result<(), StoreError> {
-        let id = self.0.next_pack.fetch_add(1, Ordering::Relaxed);
+    fn next_id(&self) -> u32 {
+        self.0.next_pack.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn enter(
+        &self,
+        id: u32,
+        name: &str,
+        file: Arc<File>,
+        len: u64,
+        cut: &CutKey,
+        records: &[Record],
+    ) -> Result<(), StoreError> {
         let known = Known { id, len, cut: *cut };
         let find = |kind| records.iter().find(|record| record.kind == kind).map(|record| Place::of(id, record));
         let places =
@@ -335,7 +387,8 @@ impl Store {
         lock(&self.0.names).insert(id, name.into());
         lock(&self.0.files).insert(id, file);
         let blobs = records.iter().filter(|record| matches!(record.kind, Kind::Blob | Kind::Span));
-        self.0.index.insert(name, &known, blobs, places.as_ref())
+        let names = lock(&self.0.names).keys().copied().collect::<std::collections::HashSet<_>>();
+        self.0.index.insert(name, &known, blobs, places.as_ref(), |pack| names.contains(&pack))
     }
 
     /// Brings index and packs together after whatever happened.
@@ -366,9 +419,23 @@ impl Store {
             self.0.index.clear()?;
             known.clear();
         }
-        let next = known.values().map(|pack| pack.id).max().unwrap_or(0).saturating_add(1);
-        self.0.next_pack.store(next, Ordering::Relaxed);
+        // Numbers that this opening alone gives out, whatever an earlier one wrote before it was killed.
+        self.0.next_pack.store(self.0.index.epoch()?.wrapping_mul(1 << 16).wrapping_add(1), Ordering::Relaxed);
+        for (name, pack) in &known {
+            lock(&self.0.names).insert(pack.id, name.clone());
+        }
+        let cuts: Vec<String> = on_disk.iter().map(|path| stem(path)).filter(|name| name.ends_with(CUT)).collect();
         for path in on_disk {
+            // Plain bytes of a cut that was never committed belong to nothing.
+            let name = stem(&path);
+            if name.ends_with(PLAIN) && !cuts.iter().any(|cut| same_cut(cut, &name)) {
+                if let Some(pack) = known.get(&name) {
+                    self.drop_pack(&name, pack.id)?;
+                }
+                fs::remove_file(&path)?;
+                recovery.unfinished += 1;
+                continue;
+            }
             self.recover_pack(&path, &known, &mut recovery)?;
         }
         self.0.index.flush()?;
@@ -383,8 +450,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let unsettled = path.extension().is_some_and(|e| e == UNSETTLED);
         let name = stem(path);
-        if let Some(pack) = known.get(&name).filter(|_| !unsettled) {
-            lock(&self.0.names).insert(pack.id, name);
+        if known.contains_key(&name) && !unsettled {
             return Ok(());
         }
         let file = Arc::new(File::open(path)?);
@@ -392,7 +458,7 @@ impl Store {
         let Some((trailer, records)) = whole else {
             if unsettled {
                 if let Some(pack) = known.get(&name) {
-                    self.0.index.remove(&name, pack.id)?;
+                    self.drop_pack(&name, pack.id)?;
                 }
                 fs::remove_file(path)?;
                 recovery.replaced += 1;
@@ -406,14 +472,18 @@ impl Store {
             lock(&self.0.unsettled).push((path.into(), Arc::clone(&file)));
         }
         if let Some(pack) = known.get(&name) {
-            lock(&self.0.names).insert(pack.id, name);
             lock(&self.0.files).insert(pack.id, file);
             return Ok(());
         }
         let len = file.metadata()?.len();
-        self.enter(&name, file, len, &trailer.cut, &records)?;
+        self.enter(self.next_id(), &name, file, len, &trailer.cut, &records)?;
         recovery.reindexed += 1;
         Ok(())
+    }
+
+    fn drop_pack(&self, name: &str, id: u32) -> Result<(), StoreError> {
+        lock(&self.0.names).remove(&id);
+        self.0.index.remove(name, id)
     }
 
     fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
@@ -446,9 +516,16 @@ fn verify(file: &File, records: &[Record]) -> bool {
     })
 }
 
-fn pack_name(cut: &CutKey, kind: &str) -> String {
+/// By name is by sequence number; the number of the pack keeps two of one cut apart.
+fn pack_name(cut: &CutKey, id: u32, kind: &str) -> String {
     let root: String = cut.root.to_string().chars().take(12).collect();
-    format!("{:010}-{}-{root}.{kind}", cut.seq, cut.label)
+    format!("{:010}-{}-{root}-{id}.{kind}", cut.seq, cut.label)
+}
+
+/// True if two packs are of one cut, by their names.
+fn same_cut(a: &str, b: &str) -> bool {
+    let of = |name: &str| name.rsplit_once('-').map(|(cut, _)| cut.to_owned());
+    of(a).is_some() && of(a) == of(b)
 }
 
 /// The name of a pack, settled or not.

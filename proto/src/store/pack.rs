@@ -175,9 +175,11 @@ pub struct PackageStream<'a> {
 impl PackWriter {
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        file.write_all_at(MAGIC, 0)?;
         let state = State { end: MAGIC_LEN, records: Vec::new(), finished: false };
-        Ok(Self { file: Arc::new(file), path, state: Mutex::new(state) })
+        // From here on the file goes with the writer, if the disk is full already.
+        let writer = Self { file: Arc::new(file), path, state: Mutex::new(state) };
+        writer.file.write_all_at(MAGIC, 0)?;
+        Ok(writer)
     }
 
     /// Appends a blob in some coding. `digest` and `size` are those of the decoded bytes, which the caller verified.
