@@ -145,7 +145,12 @@ impl Driver {
             }
             Command::Event(event) => self.step(event),
             Command::Plan { order, done } => {
-                let kept = tokio::task::block_in_place(|| self.state.plan(order));
+                let mut kept = tokio::task::block_in_place(|| self.state.plan(order));
+                if let (Err(error), FlipKind::Publish) = (&kept, order.kind) {
+                    // The cut is in the archive, where a restart finds it; its flip is tried until it can be written.
+                    tracing::error!(seq = order.cut.seq, %error, "the order cannot be kept on disk yet");
+                    kept = Ok(());
+                }
                 let good = kept.is_ok();
                 let _ = done.send(kept);
                 if good {
