@@ -61,6 +61,9 @@ impl From<wire::FrameError> for StageError {
     }
 }
 
+/// Blobs are handed to a thread together until they need this much memory: some milliseconds of work.
+const BATCH: u64 = 2 << 20;
+
 /// Buffers of at least this many bytes are kept for the next blob: below, the allocator is as fast.
 const WORTH_KEEPING: usize = 1 << 20;
 
@@ -86,8 +89,15 @@ impl Budget {
     fn buffer(&self, size: u64) -> Vec<u8> {
         let size = usize::try_from(size).unwrap_or(0);
         let mut spare = lock(&self.spare);
-        let fits = spare.iter().position(|buffer| buffer.capacity() >= size).filter(|_| size >= WORTH_KEEPING);
-        fits.map(|at| spare.swap_remove(at)).unwrap_or_default()
+        if size < WORTH_KEEPING {
+            return Vec::new();
+        }
+        if let Some(at) = spare.iter().position(|buffer| buffer.capacity() >= size) {
+            return spare.swap_remove(at);
+        }
+        // Files grow from cut to cut. One that became too small makes room for its successor, which has some to spare.
+        spare.pop();
+        Vec::with_capacity(size.saturating_add(size / 16))
     }
 
     /// Takes a buffer back, if it is worth it and the budget has room for it.
@@ -105,6 +115,66 @@ impl Budget {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.units);
         let permit = Arc::clone(&self.permits).acquire_many_owned(units).await;
         permit.map_err(|_| StageError::Broken("the node is ending".into()))
+    }
+}
+
+/// One blob that came and waits to be decoded.
+struct Job {
+    entry: Entry,
+    item: ItemHead,
+    coded: Vec<u8>,
+    /// Its share of the budget of memory.
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Decodes blobs on as many threads as there are cores, small ones by the batch: a thread for each of a thousand small
+/// files would cost more than the files.
+struct Workers<'a> {
+    stage: &'a Arc<Stage>,
+    budget: &'a Budget,
+    running: tokio::task::JoinSet<Result<(), StageError>>,
+    batch: Vec<Job>,
+    /// Memory that the batch needs.
+    bytes: u64,
+}
+
+impl Workers<'_> {
+    async fn add(&mut self, job: Job, bytes: u64) -> Result<(), StageError> {
+        self.batch.push(job);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes >= BATCH { self.start().await } else { Ok(()) }
+    }
+
+    /// Hands the batch to a thread, once one is free.
+    async fn start(&mut self) -> Result<(), StageError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        while self.running.len() >= cores {
+            self.join().await?;
+        }
+        let (jobs, stage, budget) = (std::mem::take(&mut self.batch), Arc::clone(self.stage), self.budget.clone());
+        self.bytes = 0;
+        self.running.spawn_blocking(move || {
+            jobs.into_iter().try_for_each(|job| stage.keep(&job.entry, job.item, &job.coded, &budget))
+        });
+        Ok(())
+    }
+
+    async fn join(&mut self) -> Result<(), StageError> {
+        match self.running.join_next().await {
+            Some(done) => done.map_err(|error| StageError::Broken(error.to_string()))?,
+            None => Ok(()),
+        }
+    }
+
+    async fn finish(mut self) -> Result<(), StageError> {
+        self.start().await?;
+        while !self.running.is_empty() {
+            self.join().await?;
+        }
+        Ok(())
     }
 }
 
@@ -175,7 +245,8 @@ impl Stage {
         head: &DeltaHead,
         budget: &Budget,
     ) -> Result<(), StageError> {
-        let mut work = tokio::task::JoinSet::new();
+        let mut work =
+            Workers { stage: self, budget, running: tokio::task::JoinSet::new(), batch: Vec::new(), bytes: 0 };
         for _ in 0..head.items {
             // A stream that ends early brought too little: what is missing is asked for.
             let Some(item) = wire::read_frame::<ItemHead>(stream, MAX_ITEM_HEAD).await? else { break };
@@ -190,26 +261,21 @@ impl Stage {
                 Coding::Patch { base } => self.base_size(base).await?,
                 _ => 0,
             };
-            let permit = budget.take(item.len + size.unwrap_or(0) + base).await?;
+            let needed = item.len.saturating_add(size.unwrap_or(0)).saturating_add(base);
+            if needed > BATCH {
+                // What waits in the batch holds some of the budget: it goes first.
+                work.start().await?;
+            }
+            let permit = budget.take(needed).await?;
             let length = usize::try_from(item.len).map_err(|e| StageError::rules(CloseCode::Oversize, e))?;
             let mut coded = vec![0; length];
             stream.read_exact(&mut coded).await.map_err(|error| StageError::Broken(error.to_string()))?;
             *lock(&self.received) += item.len;
-            let Some(entry) = entry else { continue };
-            let (stage, budget) = (Arc::clone(self), budget.clone());
-            work.spawn_blocking(move || {
-                let kept = stage.keep(&entry, item, &coded, &budget);
-                drop((coded, permit));
-                kept
-            });
-            while let Some(done) = work.try_join_next() {
-                done.map_err(|error| StageError::Broken(error.to_string()))??;
+            if let Some(entry) = entry {
+                work.add(Job { entry, item, coded, _permit: permit }, needed).await?;
             }
         }
-        while let Some(done) = work.join_next().await {
-            done.map_err(|error| StageError::Broken(error.to_string()))??;
-        }
-        Ok(())
+        work.finish().await
     }
 
     /// Decodes, verifies and writes one blob.

@@ -33,8 +33,9 @@ const KEEP_ALIVE: Duration = Duration::from_millis(2500);
 /// that was only starved connects again and has lost nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Bytes in flight: 1 Gbit/s at the longest round trip reckoned with (200 ms) is 25 MB.
-const WINDOW: u32 = 32 << 20;
+/// Bytes in flight, and so memory for what came and was not read yet: 300 Mbit/s at the longest round trip reckoned with
+/// (200 ms), six times the link that the call asks for.
+const WINDOW: u32 = 8 << 20;
 
 /// How the sender reacts to loss. See the decisions table for the measurement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
