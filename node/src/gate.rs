@@ -4,6 +4,7 @@
 //! before the first byte of the cut is served, so neither a crash nor an old flip can lead back.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
@@ -127,6 +128,25 @@ impl Gate {
         let mut cuts = self.store.cuts()?;
         cuts.reverse();
         Ok(cuts)
+    }
+
+    /// Gives back the space of all but the newest `keep` cuts and the one that is served. Blocks.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing that is needed is lost then.
+    pub fn retire(&self, keep: usize) -> Result<usize, GateError> {
+        let root = self.mark().root;
+        let held = self.held()?;
+        let kept: Vec<_> = (held.into_iter().enumerate())
+            .filter(|(i, cut)| *i < keep || Some(cut.root) == root)
+            .map(|(_, cut)| cut)
+            .collect();
+        let mut needed = HashSet::new();
+        for cut in &kept {
+            let signed = self.store.manifest(cut)?.ok_or(StoreError::Missing(cut.root))?;
+            needed.extend(signed.open(&self.key)?.entries.iter().map(|entry| entry.digest));
+        }
+        Ok(self.store.retire(&kept, &needed)?)
     }
 
     /// Makes a cut that was just staged ready to be served at once. Blocks.

@@ -86,6 +86,8 @@ impl Node {
             client,
             public: ready.public.iter().map(ToString::to_string).collect(),
             refused: Refused::default(),
+            keep_cuts: config.keep_cuts,
+            custody: Arc::default(),
             connected: false.into(),
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;

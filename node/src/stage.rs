@@ -19,7 +19,7 @@ use difusor_proto::{
 };
 use quinn::RecvStream;
 use rayon::prelude::*;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedRwLockReadGuard, Semaphore};
 
 /// The budget of memory is counted in units of this many bytes, for the semaphore.
 const UNIT: u64 = 64 << 10;
@@ -197,14 +197,22 @@ pub struct Stage {
     since: Instant,
     received: Mutex<u64>,
     repairs: Mutex<u32>,
+    /// Keeps the packs of older cuts, of which this one counts on blobs.
+    _custody: OwnedRwLockReadGuard<()>,
 }
 
 impl Stage {
-    /// Begins with a cut whose manifest was verified. Blocks.
+    /// Begins with a cut whose manifest was verified. While `custody` is held, no pack is deleted. Blocks.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn begin(store: &Store, cut: CutKey, signed: Signed<Manifest>, manifest: Manifest) -> Result<Self, StoreError> {
+    pub fn begin(
+        store: &Store,
+        cut: CutKey,
+        signed: Signed<Manifest>,
+        manifest: Manifest,
+        custody: OwnedRwLockReadGuard<()>,
+    ) -> Result<Self, StoreError> {
         let (pack, plain) = (store.begin()?, store.begin()?);
         let mut missing = HashMap::new();
         let mut seen = HashSet::new();
@@ -232,6 +240,7 @@ impl Stage {
             missing: Mutex::new(missing),
             since: Instant::now(),
             repairs: Mutex::new(0),
+            _custody: custody,
         })
     }
 

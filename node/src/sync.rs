@@ -71,6 +71,10 @@ pub struct Sync {
     pub public: Vec<String>,
     /// What was refused since start, by reason.
     pub refused: Refused,
+    /// Complete cuts kept on disk.
+    pub keep_cuts: usize,
+    /// Shared by the stages of all cuts under way; whoever deletes packs has it alone.
+    pub custody: Arc<tokio::sync::RwLock<()>>,
     /// True while a session is up.
     pub connected: std::sync::atomic::AtomicBool,
 }
@@ -307,11 +311,7 @@ impl Session {
             Ok(Some(obeyed)) => {
                 let at_us = self.offset().to_theirs(obeyed.at_us);
                 self.say(FromNode::Flipped { serial: obeyed.serial, cut: obeyed.cut, at_us });
-                let store = self.sync.store.clone();
-                // Off the path: the cut is served already, and durable in its first form.
-                tokio::task::spawn_blocking(move || {
-                    store.settle().map_err(|error| tracing::error!(%error, "settling"))
-                });
+                self.tidy();
                 Ok(())
             }
             Err(error) => {
@@ -319,6 +319,25 @@ impl Session {
                 error.close_code().map_or(Ok(()), Err)
             }
         }
+    }
+
+    /// After a flip, off its path: waits until the disk holds everything, and gives back the space of old cuts.
+    fn tidy(&self) {
+        let sync = Arc::clone(&self.sync);
+        // Not while a cut is being staged: it counts on blobs of older ones. The next flip is another chance.
+        let idle = Arc::clone(&sync.custody).try_write_owned();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = sync.store.settle() {
+                tracing::error!(%error, "settling");
+            }
+            if idle.is_ok() {
+                match sync.gate.retire(sync.keep_cuts) {
+                    Ok(0) => {}
+                    Ok(packs) => tracing::info!(packs, "space of old cuts given back"),
+                    Err(error) => tracing::error!(%error, "old cuts could not be given up"),
+                }
+            }
+        });
     }
 
     /// Takes in one delta stream.
@@ -377,12 +396,13 @@ impl Session {
             return Err(rules(CloseCode::Forged, "the manifest is of another cut".into()));
         }
         let store = self.sync.store.clone();
+        let custody = Arc::clone(&self.sync.custody).read_owned().await;
         let begun = tokio::task::spawn_blocking(move || {
             // Our hello named every cut that is here, so nobody honest offers one of them.
             if store.manifest(&cut)?.is_some() {
                 return Ok(None);
             }
-            Stage::begin(&store, cut, signed, manifest).map(Some)
+            Stage::begin(&store, cut, signed, manifest, custody).map(Some)
         });
         let begun = begun.await.map_err(|error| StageError::Broken(error.to_string()))??;
         let Some(stage) = begun.map(Arc::new) else {

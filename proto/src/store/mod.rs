@@ -14,6 +14,7 @@
 mod durable;
 mod index;
 mod pack;
+mod retire;
 
 use std::{
     collections::HashMap,

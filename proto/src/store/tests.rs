@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -193,6 +195,33 @@ fn packages_come_out_as_they_went_in() {
     let (store, _) = Store::open(dir.path()).unwrap();
     assert_eq!(store.package(&cut).unwrap().unwrap().read().unwrap(), package);
     assert_eq!(store.plain(&Digest::of(inside)).unwrap(), inside);
+}
+
+#[test]
+fn retiring_keeps_what_kept_cuts_need() {
+    let dir = TempDir::new().unwrap();
+    let cuts = {
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let cuts: Vec<_> = (1..=5).map(|seq| stage(&store, seq)).collect();
+        let needed: HashSet<_> = [4, 5].into_iter().flat_map(files).map(|(_, bytes)| Digest::of(&bytes)).collect();
+        assert_eq!(store.retire(&cuts, &needed).unwrap(), 0);
+        assert_eq!(store.retire(&cuts[3..], &needed).unwrap(), 6);
+        assert_eq!(store.cuts().unwrap(), cuts[3..]);
+        cuts[3..].iter().for_each(|cut| assert_whole(&store, cut));
+        // What only the old cuts had is gone, and its space with it.
+        assert!(matches!(store.plain(&Digest::of(&files(2)[15].1)), Err(StoreError::Missing(_))));
+        assert_eq!(packs(&dir).len(), 5);
+        cuts
+    };
+    for index in [true, false] {
+        if !index {
+            fs::remove_dir_all(dir.path().join("index")).unwrap();
+        }
+        let (store, recovery) = Store::open(dir.path()).unwrap();
+        assert_eq!((recovery.unfinished, recovery.damaged.len()), (0, 0));
+        assert_eq!(store.cuts().unwrap(), cuts[3..]);
+        cuts[3..].iter().for_each(|cut| assert_whole(&store, cut));
+    }
 }
 
 #[test]
