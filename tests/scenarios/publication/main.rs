@@ -13,6 +13,7 @@ mod flip;
 mod national;
 mod real;
 mod restart;
+mod retention;
 mod rules;
 
 /// The program whose first argument says whether it is coordinator or node.
