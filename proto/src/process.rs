@@ -17,3 +17,19 @@ pub fn resident() -> (u64, u64) {
     };
     (field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0))
 }
+
+/// Starts this process again, in place, with two heaps for all its threads where the C library would keep up to eight a
+/// core: each holds on to what its threads needed at their worst, a tenth of a node's memory. Comes back only if that is
+/// so already, the operator has chosen a number, or it cannot be done.
+pub fn with_few_heaps() {
+    use std::os::unix::process::CommandExt as _;
+    const HEAPS: &str = "MALLOC_ARENA_MAX";
+    if std::env::var_os(HEAPS).is_some() {
+        return;
+    }
+    let mut args = std::env::args_os();
+    if let (Ok(program), Some(name)) = (std::env::current_exe(), args.next()) {
+        let error = std::process::Command::new(program).arg0(name).args(args).env(HEAPS, "2").exec();
+        tracing::warn!(%error, "going on with the heaps there are");
+    }
+}
