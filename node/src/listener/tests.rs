@@ -1,3 +1,5 @@
+//! The listener over real sockets: protocols, flips under load, draining, and clients that stall.
+
 mod client;
 
 use difusor_proto::Digest;

@@ -1,3 +1,5 @@
+//! Answers as tables: status and headers by method, path and conditions; and whatever bytes a path may have.
+
 use std::sync::LazyLock;
 
 use difusor_proto::Digest;

@@ -1,3 +1,5 @@
+//! Snapshots: what they refuse, what they share, and what they publish as proof.
+
 use std::collections::HashSet;
 
 use difusor_proto::{

@@ -1,3 +1,5 @@
+//! What a store must survive: restarts, torn and damaged packs, a lost index, chains of patches, retirement.
+
 use std::collections::HashSet;
 
 use tempfile::TempDir;
