@@ -1,14 +1,45 @@
-//! The node's own status, plain HTTP on the loopback: for the operator, the local mesh and tests.
+//! The node's own status, plain HTTP on the loopback: for the operator, the local mesh, balancers and tests.
+//!
+//! It has a thread and a runtime of its own, so it answers while the public threads are saturated, which is when it is
+//! needed.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    net::TcpListener as Socket,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use difusor_proto::{CutKey, Mark, process};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::sync::Sync;
+use crate::{
+    certificate::Certificates,
+    observe::{self, Observatory, Snapshot},
+    sync::Sync,
+};
+
+/// What the status is about.
+#[derive(Clone)]
+pub struct Desk {
+    /// The synchronisation, which knows the rest.
+    pub sync: Arc<Sync>,
+    /// What is counted while serving.
+    pub observatory: Arc<Observatory>,
+    /// The public certificate.
+    pub certificates: Arc<Certificates>,
+    /// Cancelled once the node is about to end.
+    pub draining: CancellationToken,
+}
 
 /// How the node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +50,12 @@ pub struct Status {
     pub mark: Mark,
     /// Complete cuts on disk, newest first.
     pub holds: Vec<CutKey>,
+    /// The cuts whose files are addressable, oldest first, the one that is served last.
+    pub addressable: Vec<CutKey>,
     /// True while in touch with the coordinator.
     pub connected: bool,
+    /// True once the node is about to end.
+    pub draining: bool,
     /// Requests answered since start.
     pub requests: u64,
     /// What was refused from the coordinator since start, by reason.
@@ -29,30 +64,92 @@ pub struct Status {
     pub rss: u64,
     /// The highest it was.
     pub peak_rss: u64,
+    /// Bytes of files held in memory for serving.
+    pub hot: u64,
 }
 
-/// Serves until cancelled.
+/// Whether the node should get visitors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ready`, `draining`, or `empty` before the first cut.
+    pub state: String,
+}
+
+/// Serves on a thread of its own until `cancel`; the receiver gets the end.
 ///
 /// # Errors
-/// If the listener breaks.
-pub async fn serve(sync: Arc<Sync>, listener: TcpListener, cancel: CancellationToken) -> std::io::Result<()> {
-    let router = Router::new().route("/status", get(status)).with_state(sync);
+/// If the thread cannot be started.
+pub fn spawn(desk: Desk, socket: Socket, cancel: CancellationToken) -> std::io::Result<oneshot::Receiver<()>> {
+    let (end, ended) = oneshot::channel();
+    thread::Builder::new().name("admin".into()).spawn(move || {
+        let served = (|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve(desk, socket, cancel))
+        })();
+        if let Err(error) = served {
+            tracing::error!(%error, "the status listener has ended");
+        }
+        let _ = end.send(());
+    })?;
+    Ok(ended)
+}
+
+async fn serve(desk: Desk, socket: Socket, cancel: CancellationToken) -> std::io::Result<()> {
+    let listener = TcpListener::from_std(socket)?;
+    let router = Router::new()
+        .route("/status", get(status))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(desk);
     axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await }).await
 }
 
-async fn status(State(sync): State<Arc<Sync>>) -> Json<Status> {
-    let gate = Arc::clone(&sync.gate);
+async fn status(State(desk): State<Desk>) -> Json<Status> {
+    let gate = Arc::clone(&desk.sync.gate);
     let state = tokio::task::spawn_blocking(move || (gate.mark(), gate.held().unwrap_or_default())).await;
     let (mark, holds) = state.unwrap_or_default();
     let (rss, peak_rss) = process::resident();
+    let site = desk.sync.gate.serving.current();
     Json(Status {
-        serves: sync.gate.serving.current().map(|site| site.cut()),
+        serves: site.as_ref().map(|site| site.cut()),
         mark,
         holds,
-        connected: sync.connected.load(Ordering::Relaxed),
-        requests: sync.gate.serving.counters.read().requests,
-        refused: sync.refused.all(),
+        addressable: site.iter().flat_map(|site| site.cuts()).copied().collect(),
+        connected: desk.sync.connected.load(Ordering::Relaxed),
+        draining: desk.draining.is_cancelled(),
+        requests: desk.observatory.totals().requests(),
+        refused: desk.sync.refused.all(),
         rss,
         peak_rss,
+        hot: site.map_or(0, |site| site.memory()),
     })
+}
+
+/// 200 for a node that should get visitors, 503 for one that should not.
+async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Health>) {
+    let (code, state) = if desk.draining.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if desk.sync.gate.serving.current().is_none() {
+        (StatusCode::SERVICE_UNAVAILABLE, "empty")
+    } else {
+        (StatusCode::OK, "ready")
+    };
+    (code, Json(Health { state: state.into() }))
+}
+
+async fn metrics(State(desk): State<Desk>) -> Response {
+    let serving = &desk.sync.gate.serving;
+    let snapshot = serving.with(|shown| Snapshot {
+        cut: shown.map(|shown| shown.site.cut()),
+        flips: serving.flips(),
+        flipped: shown.and_then(|shown| {
+            let since: SystemTime = UNIX_EPOCH.checked_add(Duration::from_millis(shown.since()))?;
+            Some(since)
+        }),
+        certificate_expires: desk.certificates.expires(),
+        connected: desk.sync.connected.load(Ordering::Relaxed),
+        refused: desk.sync.refused.all(),
+    });
+    let text = desk.observatory.scrape(snapshot);
+    ([(header::CONTENT_TYPE, observe::CONTENT_TYPE)], text).into_response()
 }

@@ -1,116 +1,151 @@
-//! The body of a response: nothing, bytes in memory, or a pack read a piece at a time, one piece ahead.
+//! The body of an answer: parts of files and of small texts, in order, none of which is copied.
 //!
-//! A response never holds more of a file than two pieces, however large the file is and however slow its reader. It
-//! holds what it needs of its snapshot (bytes, or an open pack), so it ends on the cut it began with.
+//! A body holds what it needs of its snapshot, so an answer ends on the cut it began with, whatever is served by then.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::task::JoinHandle;
 
-use crate::content::{Content, Packed};
+use crate::{content::Content, engine::Outbox};
 
-/// Bytes read at once: large enough that the hop to a blocking thread does not show, small enough that thousands of
-/// slow readers fit into memory.
-const PIECE: u64 = 128 << 10;
+/// How soon an answer is needed, by RFC 9218 section 4.1: 0 first, 7 last.
+pub type Urgency = u8;
 
-/// The body of a response.
+/// What answers have that say nothing about it (RFC 9218 section 4.1).
+pub const USUAL: Urgency = 3;
+
+/// What is left to be sent of an answer, after its head.
 #[derive(Debug)]
-pub enum Body {
-    /// No body. Its size is left open, so that nobody derives a `Content-Length` for the answer to a HEAD request, or
-    /// for a 304 (RFC 9110 section 8.6).
-    Empty,
-    /// Bytes in memory, until they are taken.
-    Memory(Bytes),
-    /// The rest of what is read from a pack.
-    Packed(Pieces),
-}
-
-/// Pieces of a pack, in order.
-#[derive(Debug)]
-pub struct Pieces {
-    packed: Packed,
-    /// The first byte that nobody was asked to read yet.
-    next: u64,
-    /// Bytes not yet handed on.
+pub struct Body {
+    now: Bytes,
+    /// How much of `now` is gone.
+    at: usize,
+    rest: VecDeque<Bytes>,
     left: u64,
-    ahead: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    urgency: Urgency,
 }
 
-impl From<Content> for Body {
-    fn from(content: Content) -> Self {
-        match content {
-            Content::Memory(bytes) => Self::Memory(bytes),
-            Content::Packed(packed) => {
-                let left = packed.len();
-                Self::Packed(Pieces { packed, next: 0, left, ahead: None })
-            }
+impl Body {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::new(Bytes::new())
+    }
+
+    /// These bytes.
+    pub fn new(bytes: Bytes) -> Self {
+        let left = bytes.len() as u64;
+        Self { now: bytes, at: 0, rest: VecDeque::new(), left, urgency: USUAL }
+    }
+
+    /// A part of these bytes.
+    pub fn part(content: &Content, range: Range<u64>) -> Self {
+        let mut body = Self::empty();
+        body.push(content, range);
+        body
+    }
+
+    /// Appends a part of these bytes.
+    pub fn push(&mut self, content: &Content, range: Range<u64>) {
+        for piece in content.pieces(range) {
+            self.push_bytes(piece);
         }
     }
-}
 
-impl Pieces {
-    fn read_ahead(&mut self) -> Option<JoinHandle<io::Result<Vec<u8>>>> {
-        let range = self.next..self.packed.len().min(self.next.saturating_add(PIECE));
-        if range.is_empty() {
+    /// Appends bytes.
+    pub fn push_bytes(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.left += bytes.len() as u64;
+        if self.now.is_empty() {
+            self.now = bytes;
+        } else {
+            self.rest.push_back(bytes);
+        }
+    }
+
+    /// The same, with this urgency.
+    #[must_use]
+    pub fn with_urgency(mut self, urgency: Urgency) -> Self {
+        self.urgency = urgency;
+        self
+    }
+
+    /// How soon it is needed, unless the client says otherwise.
+    pub fn urgency(&self) -> Urgency {
+        self.urgency
+    }
+
+    /// Bytes left.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Moves at most `max` bytes to `out`. Gives how many; fewer only at the end.
+    pub fn fill(&mut self, max: usize, out: &mut Outbox) -> usize {
+        let mut moved = 0;
+        while moved < max && self.left > 0 {
+            let len = self.now.len().saturating_sub(self.at).min(max - moved);
+            out.share_part(&self.now, self.at, len);
+            moved += len;
+            self.take_off(len);
+        }
+        moved
+    }
+
+    /// The next bytes, at most `max`; `None` at the end.
+    pub fn take(&mut self, max: usize) -> Option<Bytes> {
+        if self.left == 0 || max == 0 {
             return None;
         }
-        self.next = range.end;
-        let packed = self.packed.clone();
-        Some(tokio::task::spawn_blocking(move || packed.read(range)))
+        let len = self.now.len().saturating_sub(self.at).min(max);
+        let piece = self.now.slice(self.at..self.at + len);
+        self.take_off(len);
+        Some(piece)
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let Some(mut ahead) = self.ahead.take().or_else(|| self.read_ahead()) else { return Poll::Ready(None) };
-        let Poll::Ready(joined) = Pin::new(&mut ahead).poll(cx) else {
-            self.ahead = Some(ahead);
-            return Poll::Pending;
-        };
-        let piece = joined.unwrap_or_else(|error| Err(io::Error::other(error)));
-        if let Ok(bytes) = &piece {
-            self.left = self.left.saturating_sub(bytes.len() as u64);
-            self.ahead = self.read_ahead();
-        } else {
-            // The length was announced: ending early is what tells the client.
-            self.next = self.packed.len();
+    /// Counts `len` bytes of `now` as gone.
+    fn take_off(&mut self, len: usize) {
+        self.at += len;
+        self.left = self.left.saturating_sub(len as u64);
+        if self.at >= self.now.len() {
+            self.now = self.rest.pop_front().unwrap_or_default();
+            self.at = 0;
         }
-        Poll::Ready(Some(piece.map(Bytes::from)))
     }
 }
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = io::Error;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let this = self.get_mut();
-        let bytes = match this {
-            Self::Empty => return Poll::Ready(None),
-            Self::Memory(bytes) if bytes.is_empty() => None,
-            Self::Memory(bytes) => Some(Ok(std::mem::take(bytes))),
-            Self::Packed(pieces) => ready!(pieces.poll_piece(cx)),
-        };
-        Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Memory(bytes) => bytes.is_empty(),
-            Self::Packed(pieces) => pieces.left == 0,
+    #[test]
+    fn parts_come_in_order_whatever_the_steps() {
+        let whole: Vec<u8> = (0..=255).cycle().take(5000).collect();
+        let content = Content::memory(whole.clone());
+        for step in [1, 7, 1000, 4999, 9000] {
+            let make = || {
+                let mut body = Body::part(&content, 100..2000);
+                body.push_bytes(Bytes::from_static(b"between"));
+                body.push(&content, 4000..9999);
+                body.push(&content, 10..10);
+                body
+            };
+            let expected = [&whole[100..2000], b"between", &whole[4000..]].concat();
+            let (mut body, mut out) = (make(), Outbox::default());
+            assert_eq!(body.left(), expected.len() as u64);
+            while body.left() > 0 {
+                assert!((1..=step).contains(&body.fill(step, &mut out)));
+            }
+            assert_eq!(body.fill(step, &mut out), 0);
+            assert_eq!(out.pieces().flatten().copied().collect::<Vec<_>>(), expected);
+            let (mut body, mut taken) = (make(), Vec::new());
+            while let Some(piece) = body.take(step) {
+                assert!((1..=step).contains(&piece.len()));
+                taken.extend_from_slice(&piece);
+            }
+            assert_eq!(taken, expected);
         }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::default(),
-            Self::Memory(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Packed(pieces) => SizeHint::with_exact(pieces.left),
-        }
+        assert!(Body::empty().take(10).is_none());
     }
 }

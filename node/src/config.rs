@@ -1,10 +1,15 @@
 //! The node's configuration: one TOML file, validated before anything is bound.
 
-use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, num::NonZero, path::Path, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
 use serde::Deserialize;
+
+use crate::{
+    http3::Http3Limits, listener::Limits, observe::access::AccessConfig, policy::Policy, proxied::Trust,
+    redirect::RedirectConfig,
+};
 
 /// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,6 +33,73 @@ pub struct Config {
     pub drain: Span,
     /// How the sender reacts to loss.
     pub congestion: Congestion,
+    /// Threads that serve the public; none is one for each core.
+    pub workers: Option<NonZero<usize>>,
+    /// Whether the public site speaks HTTP/3, on UDP at the same ports.
+    pub http3: bool,
+    /// Proxies whose word about visitors' addresses is taken.
+    pub proxies: Trust,
+    /// Whether these proxies begin each connection with the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// What one client can cost.
+    pub limits: LimitsConfig,
+    /// What is decided about answers.
+    pub site: Policy,
+    /// Plain HTTP that leads to the site.
+    pub redirect: RedirectConfig,
+    /// The log of requests.
+    pub log: AccessConfig,
+}
+
+/// Limits of the public listeners; see [`Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// TCP connections at once.
+    pub connections: usize,
+    /// QUIC connections at once.
+    pub http3_connections: usize,
+    /// From accept to the end of the handshake.
+    pub handshake: Span,
+    /// To the first request.
+    pub head: Span,
+    /// Without a request, or without any of an answer being taken.
+    pub stall: Span,
+    /// HTTP/2 requests at once on one connection.
+    pub streams: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let Limits { connections, handshake, head, stall, streams } = Limits::default();
+        Self {
+            connections,
+            http3_connections: Http3Limits::default().connections,
+            handshake: Span(handshake),
+            head: Span(head),
+            stall: Span(stall),
+            streams,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// For TCP.
+    pub fn limits(&self) -> Limits {
+        let Self { connections, handshake, head, stall, streams, .. } = *self;
+        Limits { connections, handshake: handshake.0, head: head.0, stall: stall.0, streams }
+    }
+
+    /// For QUIC.
+    pub fn http3(&self) -> Http3Limits {
+        Http3Limits {
+            connections: self.http3_connections,
+            handshake: self.handshake.0,
+            first_request: self.head.0,
+            stall: self.stall.0,
+            ..Http3Limits::default()
+        }
+    }
 }
 
 impl Default for Config {
@@ -42,6 +114,14 @@ impl Default for Config {
             keep_cuts: 12,
             drain: Span(Duration::from_secs(10)),
             congestion: Congestion::default(),
+            workers: None,
+            http3: true,
+            proxies: Trust::default(),
+            proxy_protocol: false,
+            limits: LimitsConfig::default(),
+            site: Policy::default(),
+            redirect: RedirectConfig::default(),
+            log: AccessConfig::default(),
         }
     }
 }
@@ -70,6 +150,11 @@ impl Config {
             "certificate and key: set both, or neither"
         );
         anyhow::ensure!(config.keep_cuts >= 2, "keep_cuts: at least 2, the one that is served and the next");
+        anyhow::ensure!(
+            !config.proxy_protocol || !config.proxies.networks.is_empty(),
+            "proxy_protocol: list the proxies that speak it in `proxies`"
+        );
+        config.site.check().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(config.apply_memory.0 >= 16 << 20, "apply_memory: at least 16 MiB");
         Ok(config)
     }

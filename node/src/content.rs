@@ -1,4 +1,4 @@
-//! The bytes of one representation of a file: in memory, or where they rest in a pack.
+//! The bytes of one representation of a file: in memory, or mapped where they rest in a pack.
 //!
 //! A gzip file (RFC 1952) is a header, a deflate stream and a trailer. The package brought the deflate stream, and its
 //! CRC with it, so a gzip form costs eighteen bytes and no compression.
@@ -6,65 +6,104 @@
 use std::{io, ops::Range};
 
 use bytes::Bytes;
-use difusor_proto::{manifest::Deflated, store::Blob};
+use difusor_proto::{Digest, Sha256, digest::Sha256Hasher, manifest::Deflated, store::Blob};
 
 /// No name, no time, no flags, unknown system: nothing in it varies between nodes.
-const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+const GZIP_HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// What [`GZIP_HEADER`] and the trailer add to the stream.
+/// Bytes of [`GZIP_HEADER`].
+const HEADER_LEN: u64 = 10;
+
+/// What the header and the trailer add to the stream.
 pub(crate) const GZIP_FRAME: u64 = 18;
 
-/// Bytes that can be sent.
+/// Bytes that can be sent, as up to three pieces.
 #[derive(Debug, Clone)]
-pub enum Content {
-    /// In memory, shared by every snapshot that has them.
-    Memory(Bytes),
-    /// In a pack, read piece by piece.
-    Packed(Packed),
+pub struct Content {
+    bytes: Bytes,
+    /// The trailer, if this is a gzip file of which `bytes` are the deflate stream.
+    trailer: Option<Bytes>,
+    place: Place,
 }
 
-/// Bytes at rest, and the frame that makes a gzip file of them.
-#[derive(Debug, Clone)]
-pub struct Packed {
-    blob: Blob,
-    trailer: Option<[u8; 8]>,
+/// Where bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In memory: no disk is needed to read them.
+    Memory,
+    /// In a file without a name, mapped.
+    Scratch,
+    /// In a pack of the store, mapped: as long as they are held, the pack keeps its room on the disk.
+    Pack,
 }
 
 impl Content {
-    /// How many bytes.
-    pub fn len(&self) -> u64 {
-        match self {
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::Packed(packed) => packed.len(),
-        }
+    /// Bytes in memory.
+    pub fn memory(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), trailer: None, place: Place::Memory }
     }
 
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Packed {
     /// The bytes of `blob` as they rest.
-    pub(crate) fn plain(blob: Blob) -> Self {
-        Self { blob, trailer: None }
+    ///
+    /// # Errors
+    /// What [`Blob::map`] gives.
+    pub(crate) fn plain(blob: &Blob) -> io::Result<Self> {
+        Ok(Self { bytes: blob.map()?, trailer: None, place: Place::Pack })
     }
 
     /// The gzip file around `stream`, a raw deflate stream of `size` plain bytes.
-    pub(crate) fn gzip(stream: Blob, deflated: &Deflated, size: u64) -> Self {
+    ///
+    /// # Errors
+    /// What [`Blob::map`] gives.
+    pub(crate) fn gzip(stream: &Blob, deflated: &Deflated, size: u64) -> io::Result<Self> {
         // ISIZE is the size modulo 2^32 (RFC 1952 section 2.3.1).
         let isize = u32::try_from(size & u64::from(u32::MAX)).unwrap_or_default();
-        let mut trailer = [0; 8];
-        for (to, from) in trailer.iter_mut().zip(deflated.crc32.to_le_bytes().into_iter().chain(isize.to_le_bytes())) {
-            *to = from;
-        }
-        Self { blob: stream, trailer: Some(trailer) }
+        let trailer = [deflated.crc32.to_le_bytes(), isize.to_le_bytes()].concat();
+        Ok(Self { bytes: stream.map()?, trailer: Some(trailer.into()), place: Place::Pack })
     }
 
-    /// How many bytes, the frame counted in.
+    /// The same bytes in memory of their own and in one piece, where no disk can delay them.
+    #[must_use]
+    pub(crate) fn heat(&self) -> Self {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
+        for piece in self.pieces(0..self.len()) {
+            bytes.extend_from_slice(&piece);
+        }
+        Self::memory(bytes)
+    }
+
+    /// Mapped bytes that belong to nobody else.
+    pub(crate) fn scratch(bytes: Bytes) -> Self {
+        Self { bytes, trailer: None, place: Place::Scratch }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The BLAKE3 of all bytes.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for piece in self.pieces(0..self.len()) {
+            hasher.update(&piece);
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// The SHA-256 of all bytes.
+    pub(crate) fn sha256(&self) -> Sha256 {
+        let mut hasher = Sha256Hasher::new();
+        for piece in self.pieces(0..self.len()) {
+            hasher.update(&piece);
+        }
+        hasher.finish()
+    }
+
+    /// How many bytes.
     pub fn len(&self) -> u64 {
-        self.blob.len().saturating_add(if self.trailer.is_some() { GZIP_FRAME } else { 0 })
+        let len = self.bytes.len() as u64;
+        if self.trailer.is_some() { len.saturating_add(GZIP_FRAME) } else { len }
     }
 
     /// True if there are none.
@@ -72,43 +111,25 @@ impl Packed {
         self.len() == 0
     }
 
-    /// The bytes in `range`, which ends at or before [`Packed::len`]. Blocks.
-    ///
-    /// # Errors
-    /// What reading the pack gives, or if `range` ends beyond the content.
-    pub fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let (header, trailer) = match &self.trailer {
-            Some(trailer) => (GZIP_HEADER.as_slice(), trailer.as_slice()),
-            None => Default::default(),
+    /// The bytes in `range`, cut off at the end; none of them is copied.
+    pub fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> {
+        let all = match &self.trailer {
+            None => [None, Some((0, self.bytes.clone())), None],
+            Some(trailer) => [
+                Some((0, Bytes::from_static(GZIP_HEADER))),
+                Some((HEADER_LEN, self.bytes.clone())),
+                Some((HEADER_LEN.saturating_add(self.bytes.len() as u64), trailer.clone())),
+            ],
         };
-        let stream_at = header.len() as u64;
-        let trailer_at = stream_at.saturating_add(self.blob.len());
-
-        let mut bytes = Vec::with_capacity(length(&range)?);
-        bytes.extend_from_slice(part(header, 0, &range));
-        let stream = range.start.max(stream_at)..range.end.min(trailer_at);
-        if !stream.is_empty() {
-            let from = bytes.len();
-            bytes.resize(from.saturating_add(length(&stream)?), 0);
-            self.blob.read_at(bytes.get_mut(from..).unwrap_or_default(), stream.start - stream_at)?;
-        }
-        bytes.extend_from_slice(part(trailer, trailer_at, &range));
-        if bytes.len() as u64 == range.end.saturating_sub(range.start) {
-            Ok(bytes)
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        all.into_iter().flatten().map(move |(at, bytes)| {
+            let within = |position: u64| {
+                usize::try_from(position.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len())
+            };
+            let (from, to) = (within(range.start), within(range.end));
+            if from < to { bytes.slice(from..to) } else { Bytes::new() }
+        })
+        .filter(|piece| !piece.is_empty())
     }
-}
-
-/// What `range` takes of `bytes` that begin at `at`.
-fn part<'a>(bytes: &'a [u8], at: u64, range: &Range<u64>) -> &'a [u8] {
-    let within = |position: u64| usize::try_from(position.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
-    bytes.get(within(range.start)..within(range.end)).unwrap_or_default()
-}
-
-fn length(range: &Range<u64>) -> io::Result<usize> {
-    usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -119,6 +140,10 @@ mod tests {
     use super::*;
     use crate::site::fixture::{Fixture, noise};
 
+    fn read(content: &Content, range: Range<u64>) -> Vec<u8> {
+        content.pieces(range).flatten().collect()
+    }
+
     #[test]
     fn every_range_is_that_range_of_the_whole() {
         let plain = noise(1, 300);
@@ -127,10 +152,12 @@ mod tests {
         let entry = &cut.manifest.entries[0];
         let stream = fixture.store.blob(&entry.digest, Form::Deflate).unwrap().unwrap();
         let at_rest = stream.read().unwrap();
-        let packed = Packed::gzip(stream, &entry.deflated.unwrap(), entry.size);
-        let whole = packed.read(0..packed.len()).unwrap();
-        assert_eq!(whole[..10], GZIP_HEADER);
+        let content = Content::gzip(&stream, &entry.deflated.unwrap(), entry.size).unwrap();
+        let whole = read(&content, 0..content.len());
+        assert_eq!(whole.len() as u64, content.len());
+        assert_eq!(whole[..10], *GZIP_HEADER);
         assert_eq!(whole[10..whole.len() - 8], at_rest);
+        assert_eq!(read(&content.heat(), 0..content.len()), whole);
         let mut inflated = vec![0; plain.len()];
         // The decompressor checks the CRC and the size of the trailer.
         let written = libdeflater::Decompressor::new().gzip_decompress(&whole, &mut inflated).unwrap();
@@ -138,10 +165,10 @@ mod tests {
 
         proptest!(|(a in 0..=whole.len(), b in 0..=whole.len())| {
             let range = a.min(b)..a.max(b);
-            prop_assert_eq!(&packed.read(range.start as u64..range.end as u64).unwrap(), &whole[range]);
+            prop_assert_eq!(&read(&content, range.start as u64..range.end as u64), &whole[range]);
         });
-        let len = packed.len();
-        assert!(packed.read(0..len + 1).is_err());
-        assert!(packed.read(len..len + 1).is_err());
+        let len = content.len();
+        assert_eq!(read(&content, len - 1..len + 1), whole[whole.len() - 1..]);
+        assert!(read(&content, len..u64::MAX).is_empty());
     }
 }

@@ -3,6 +3,8 @@
 //! A flip is obeyed when its signature verifies, the mark admits it, and the cut is complete here. The mark is on disk
 //! before the first byte of the cut is served, so neither a crash nor an old flip can lead back.
 
+mod behind;
+
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -79,6 +81,7 @@ pub struct Gate {
     options: SiteOptions,
     /// What the listeners serve.
     pub serving: Arc<Serving>,
+    bell: behind::Bell,
     state: Mutex<State>,
 }
 
@@ -95,15 +98,16 @@ impl Gate {
     ///
     /// # Errors
     /// If the mark cannot be read. A cut that cannot be served is logged, and fetched again.
-    pub fn open(home: Home, store: Store, key: VerifyingKey, serving: Arc<Serving>) -> anyhow::Result<Self> {
+    pub fn open(home: Home, store: Store, options: SiteOptions, serving: Arc<Serving>) -> anyhow::Result<Self> {
         let mark = home.read_mark()?;
-        let options = SiteOptions::new(key);
+        let key = options.key;
         let state = Mutex::new(State { mark, prepared: None, pending: None });
-        let gate = Self { home, store, key, options, serving, state };
+        let gate = Self { home, store, key, options, serving, bell: behind::Bell::default(), state };
         if let Some(cut) = gate.held()?.into_iter().find(|cut| Some(cut.root) == mark.root) {
             match gate.site(&cut, true) {
                 Ok(site) => {
                     gate.serving.flip(site);
+                    gate.bell.ring();
                     tracing::info!(seq = cut.seq, label = %cut.label, "serving the cut of before the last stop");
                 }
                 Err(error) => {
@@ -181,6 +185,7 @@ impl Gate {
         // The last reader of the old snapshot frees it; that must not be this thread while it holds the lock.
         drop(state);
         drop(flipped);
+        self.bell.ring();
         tracing::info!(seq = flip.cut.seq, label = %flip.cut.label, serial = flip.serial, "serving");
         Ok(Some(Obeyed { serial: flip.serial, cut: flip.cut, at_us }))
     }
@@ -191,7 +196,11 @@ impl Gate {
         let due = state.mark.root == Some(cut.root) && self.serving.current().is_none();
         let site = state.prepared.take_if(|site| due && site.cut() == *cut);
         drop(state);
-        site.map(|site| self.serving.flip(site)).is_some()
+        let resumed = site.map(|site| self.serving.flip(site)).is_some();
+        if resumed {
+            self.bell.ring();
+        }
+        resumed
     }
 
     /// Obeys the flip that waited for `cut`, if there is one. Blocks.

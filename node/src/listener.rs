@@ -1,39 +1,47 @@
-//! The public front: sockets, and how many connections they may carry.
+//! The public front: sockets, the threads that serve them, and how many connections they may carry.
 //!
-//! Binding and serving are two steps, so that a port that is taken is known before anything else starts, and so that
-//! port 0 works. Serving ends in order: no new connections, what is in flight is finished, and what did not finish
-//! within the grace is counted and cut.
+//! Each thread has its own sockets on the same addresses (`SO_REUSEPORT`), its own runtime and its own connections:
+//! they share the snapshot and the counters, and wait for nothing of each other. Binding and serving are two steps, so
+//! that a port that is taken is known before anything else starts, and so that port 0 works. Serving ends in order: no
+//! new connections, what is in flight is finished, and what did not finish within the grace is counted and cut.
 //!
-//! What an accepted connection is, [`connection`] says; what a request on it gets, [`requests`] says.
+//! What an accepted connection is, [`connection`] says.
 
 mod connection;
-mod pulse;
-mod requests;
+mod socket;
 
 use std::{
+    cell::RefCell,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr, TcpListener as Socket},
+    num::NonZero,
+    rc::Rc,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use rustls::ServerConfig;
+use socket2::{Domain, Type};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::Semaphore,
-    task::{JoinError, JoinSet},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, oneshot},
+    task::{JoinError, JoinSet, LocalSet},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::connection::Front;
-use crate::serving::Serving;
+use crate::{desk::Station, observe::Tally, serving::unix_ms};
 
 /// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// How long to wait when the system has no resources for another connection: they come back when connections end, and
 /// trying again at once would take a core.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often threads look at the clock for what they send and for how long they wait.
+const TICK: Duration = Duration::from_millis(100);
 
 /// What one client can cost. Every bound has a default that fits the smallest machine (two cores, 2 GB).
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +50,8 @@ pub struct Limits {
     pub connections: usize,
     /// From accept to the end of the TLS handshake. Four round trips at the worst path reckoned with take one second.
     pub handshake: Duration,
-    /// From accept to the first request; for HTTP/1 also for each further head, idle time counted in. Browsers open
-    /// connections ahead of need, and reopen them cheaply.
+    /// From accept to the first request; for HTTP/1 also from an answer to the next request. Browsers open connections
+    /// ahead of need, and reopen them cheaply.
     pub head: Duration,
     /// Without a new request, and without the client taking another piece of a body. A piece a minute and a half is
     /// 1.5 kB/s, slower than any line that can show the site.
@@ -70,8 +78,12 @@ impl Default for Limits {
 pub struct ListenerConfig {
     /// Addresses; port 0 is any free port.
     pub bind: Vec<SocketAddr>,
+    /// Threads that serve; `None` is one for each core.
+    pub workers: Option<NonZero<usize>>,
     /// Limits.
     pub limits: Limits,
+    /// Whether listed proxies begin each connection with whose it is (PROXY protocol, versions 1 and 2).
+    pub proxy_protocol: bool,
 }
 
 /// An address that cannot be listened on.
@@ -96,25 +108,34 @@ pub struct Drained {
 /// Bound sockets that nobody is served on yet.
 #[derive(Debug)]
 pub struct Listener {
-    sockets: Vec<TcpListener>,
+    /// For each worker, one socket for each address.
+    sockets: Vec<Vec<Socket>>,
     addresses: Vec<SocketAddr>,
     limits: Limits,
+    proxy_protocol: bool,
     tls: Arc<ServerConfig>,
 }
 
 impl Listener {
-    /// Binds every address. Must be called within a tokio runtime.
+    /// Binds every address, once for each worker.
     ///
     /// # Errors
     /// [`ListenError`] for the first address that cannot be bound; none is bound then.
     pub fn bind(config: &ListenerConfig, tls: Arc<ServerConfig>) -> Result<Self, ListenError> {
-        let bound = |address: &SocketAddr| {
-            let socket = listen(*address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-            socket.map_err(|source| ListenError { address: *address, source })
-        };
-        let bound = config.bind.iter().map(bound).collect::<Result<Vec<_>, _>>()?;
-        let (addresses, sockets) = bound.into_iter().unzip();
-        Ok(Self { sockets, addresses, limits: config.limits, tls })
+        let workers = workers(config.workers);
+        let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for asked in &config.bind {
+            let failed = |source| ListenError { address: *asked, source };
+            // Alone first: sharing a port with another process would go unnoticed, and each would get half.
+            let bound = listen(*asked, false).and_then(|socket| socket.local_addr()).map_err(failed)?;
+            for own in &mut sockets {
+                own.push(listen(bound, true).map_err(failed)?);
+            }
+            addresses.push(bound);
+        }
+        let ListenerConfig { limits, proxy_protocol, .. } = *config;
+        Ok(Self { sockets, addresses, limits, proxy_protocol, tls })
     }
 
     /// The addresses as bound, in the order of the configuration.
@@ -123,46 +144,128 @@ impl Listener {
     }
 
     /// Serves until `cancel`, then drains for at most `grace`.
-    pub async fn run(self, serving: Arc<Serving>, cancel: CancellationToken, grace: Duration) -> Drained {
+    pub async fn run(self, station: Station, cancel: CancellationToken, grace: Duration) -> Drained {
         let slots = Arc::new(Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS)));
-        let front = Arc::new(Front::new(self.tls, self.limits, serving));
-        let mut loops = JoinSet::new();
-        for socket in self.sockets {
-            loops.spawn(accept(socket, Arc::clone(&front), Arc::clone(&slots), cancel.clone(), grace));
+        let mut ends = Vec::new();
+        for (number, sockets) in self.sockets.into_iter().enumerate() {
+            let worker = Worker {
+                number,
+                sockets,
+                limits: self.limits,
+                proxy_protocol: self.proxy_protocol,
+                tls: Arc::clone(&self.tls),
+                station: station.clone(),
+                slots: Arc::clone(&slots),
+                // A token of its own: polling a shared one would make threads wait for each other.
+                cancel: cancel.child_token(),
+                grace,
+            };
+            let (end, ended) = oneshot::channel();
+            let spawned = thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
+                let _ = end.send(worker.run());
+            });
+            match spawned {
+                Ok(_) => ends.push(ended),
+                Err(error) => tracing::error!(%error, "a thread cannot be started"),
+            }
         }
         let mut total = Drained::default();
-        while let Some(joined) = loops.join_next().await {
-            let drained = joined.unwrap_or_default();
-            total.finished += drained.finished;
-            total.cut += drained.cut;
+        for ended in ends {
+            match ended.await {
+                Ok(Ok(drained)) => {
+                    total.finished += drained.finished;
+                    total.cut += drained.cut;
+                }
+                Ok(Err(error)) => tracing::error!(%error, "a thread that serves has ended"),
+                Err(_) => tracing::error!("a thread that serves has panicked"),
+            }
         }
         tracing::info!(finished = total.finished, cut = total.cut, "public listener drained");
         total
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restarted node gets its port back at once, though connections of before linger in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+/// How many threads serve: as many as asked for, or one for each core.
+pub fn workers(asked: Option<NonZero<usize>>) -> usize {
+    asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
-/// Accepts on one socket until `cancel`, then waits for its connections.
-async fn accept(
-    socket: TcpListener,
-    front: Arc<Front>,
+fn listen(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` may stand side by side.
+        socket.set_only_v6(true)?;
+    }
+    // A restarted node gets its port back at once, though connections of before linger in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What a thread needs to serve.
+struct Worker {
+    number: usize,
+    sockets: Vec<Socket>,
+    limits: Limits,
+    proxy_protocol: bool,
+    tls: Arc<ServerConfig>,
+    station: Station,
     slots: Arc<Semaphore>,
     cancel: CancellationToken,
     grace: Duration,
-) -> Drained {
+}
+
+impl Worker {
+    fn run(self) -> io::Result<Drained> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, self.serve())
+    }
+
+    async fn serve(self) -> io::Result<Drained> {
+        let counter = self.station.counter(self.number);
+        let front = Rc::new(Front {
+            counter: Rc::clone(&counter),
+            tls: self.tls,
+            limits: self.limits,
+            proxy_protocol: self.proxy_protocol,
+            drain: self.cancel,
+            room: RefCell::default(),
+        });
+        let mut loops = JoinSet::new();
+        for socket in self.sockets {
+            let socket = TcpListener::from_std(socket)?;
+            loops.spawn_local(accept(socket, Rc::clone(&front), Arc::clone(&self.slots), self.grace));
+        }
+        let mut ticks = tokio::time::interval(TICK);
+        let mut total = Drained::default();
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => counter.tick(unix_ms()),
+                joined = loops.join_next() => match joined {
+                    Some(joined) => {
+                        let drained = joined.map_err(io::Error::other)?;
+                        total.finished += drained.finished;
+                        total.cut += drained.cut;
+                    }
+                    None => return Ok(total),
+                },
+            }
+        }
+    }
+}
+
+/// Accepts on one socket until drained, then waits for its connections.
+async fn accept(socket: TcpListener, front: Rc<Front>, slots: Arc<Semaphore>, grace: Duration) -> Drained {
     let mut connections = JoinSet::new();
     let mut troubled = false;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = cancel.cancelled() => break,
+            () = front.drain.cancelled() => break,
             Some(ended) = connections.join_next() => {
                 report(ended);
                 continue;
@@ -170,9 +273,9 @@ async fn accept(
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, _)) => {
+            Ok((tcp, peer)) => {
                 troubled = false;
-                admit(tcp, &front, &slots, &cancel, &mut connections);
+                admit(tcp, peer.ip(), &front, &slots, &mut connections);
             }
             // The client was gone before it was accepted.
             Err(error) if is_of_one_connection(&error) => {}
@@ -181,7 +284,7 @@ async fn accept(
                     tracing::error!(%error, "cannot accept connections; trying on");
                 }
                 troubled = true;
-                let _ = cancel.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+                let _ = front.drain.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
             }
         }
     }
@@ -200,24 +303,36 @@ async fn accept(
 
 /// Serves a connection if there is room. If not, it is closed at once: the visitor's browser, or the resolver, can
 /// then try another node, which waiting in a queue would prevent.
-fn admit(
-    tcp: TcpStream,
-    front: &Arc<Front>,
-    slots: &Arc<Semaphore>,
-    cancel: &CancellationToken,
-    connections: &mut JoinSet<()>,
-) {
+fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, slots: &Arc<Semaphore>, connections: &mut JoinSet<()>) {
     let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
-        front.serving.counters.refused();
+        front.counter.tally.refused();
         return;
     };
-    // A token of its own: polling a shared one would make connections wait for each other.
-    let (front, drain) = (Arc::clone(front), cancel.child_token());
+    // Answers are written whole: waiting to fill a segment only delays their end.
+    let _ = tcp.set_nodelay(true);
+    let open = Open::new(&front.counter.tally);
+    let front = Rc::clone(front);
     let accepted = Instant::now();
-    connections.spawn(async move {
-        connection::serve(tcp, &front, accepted, drain).await;
-        drop(slot);
+    connections.spawn_local(async move {
+        connection::serve(tcp, peer, front, accepted).await;
+        drop((open, slot));
     });
+}
+
+/// Counts a connection as open for as long as it lives.
+struct Open(Arc<Tally>);
+
+impl Open {
+    fn new(tally: &Arc<Tally>) -> Self {
+        tally.opened();
+        Self(Arc::clone(tally))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
 }
 
 /// Errors of accept(2) that speak of the connection and not of this process.

@@ -1,174 +1,144 @@
-//! What a client accepts and what it already has: `Accept-Encoding` and `If-None-Match`.
+//! Which forms of a representation a client accepts: `Accept-Encoding` (RFC 9110 section 12.5.3).
 //!
-//! Both headers are lists from outside, of any length that the listener lets through: they are read in one pass
-//! without allocating, and a member that is malformed counts as not there.
+//! A list from outside, of any length that the engine lets through: it is read in one pass without allocating, and a
+//! member that is malformed counts as not there. What browsers really send is recognised whole.
 
-use http::{HeaderMap, header};
+use crate::head::Lines;
 
-/// A content coding that a site can offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
+/// The weight of a coding that is welcome without reserve; weights are in thousandths (RFC 9110 section 12.4.2).
+const FULL: u16 = 1000;
+
+/// What identity weighs where nothing says so: acceptable, and behind everything that was asked for by name.
+const LAST: u16 = 1;
+
+/// How the bytes of a form are coded (RFC 9110 section 8.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coding {
     /// The file's own bytes.
     Identity,
-    /// The gzip form.
+    /// RFC 1952.
     Gzip,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
 }
 
-/// Weights in thousandths, as `Accept-Encoding` gives them; `None` where it says nothing.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Weights {
-    gzip: Option<u16>,
-    identity: Option<u16>,
-    any: Option<u16>,
-}
+impl Coding {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Gzip, Self::Brotli, Self::Zstd];
 
-/// Which form to send (RFC 9110 section 12.5.3); `None` if the client refuses all there is.
-///
-/// gzip wins ties. Identity is refused only in so many words: `identity;q=0`, or `*;q=0` without naming it.
-pub fn choose(headers: &HeaderMap, gzip_offered: bool) -> Option<Offer> {
-    let weights = weights(headers);
-    let gzip = if gzip_offered { weights.gzip.or(weights.any).unwrap_or(0) } else { 0 };
-    let identity = weights.identity.or(weights.any.filter(|weight| *weight == 0));
-    match identity {
-        _ if gzip > 0 && gzip >= identity.unwrap_or(0) => Some(Offer::Gzip),
-        Some(0) => None,
-        _ => Some(Offer::Identity),
-    }
-}
-
-fn weights(headers: &HeaderMap) -> Weights {
-    let mut weights = Weights::default();
-    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
-    for member in lines.flat_map(|line| line.split(',')) {
-        let mut parts = member.split(';');
-        let coding = parts.next().unwrap_or_default().trim();
-        let Some(weight) = parts.next().map_or(Some(1000), parameter) else { continue };
-        if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
-            weights.gzip = Some(weight);
-        } else if coding.eq_ignore_ascii_case("identity") {
-            weights.identity = Some(weight);
-        } else if coding == "*" {
-            weights.any = Some(weight);
+    /// Its registered name; `identity` is never sent as `Content-Encoding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
         }
     }
-    weights
+
+    /// The coding of this name, in any case; `x-gzip` is gzip (RFC 9110 section 8.4.1.3).
+    fn from_name(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"x-gzip") {
+            return Some(Self::Gzip);
+        }
+        Self::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
+    }
 }
 
-/// `q=0.5` in thousandths (RFC 9110 section 12.4.2).
-fn parameter(text: &str) -> Option<u16> {
-    let (name, value) = text.split_once('=')?;
-    if !name.trim().eq_ignore_ascii_case("q") {
+/// What a client accepts: a weight for each coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    identity: u16,
+    gzip: u16,
+    brotli: u16,
+    zstd: u16,
+}
+
+impl Accepted {
+    /// Nothing but the file's own bytes: what a client gets that does not say what it accepts.
+    pub const PLAIN: Self = Self { identity: FULL, gzip: 0, brotli: 0, zstd: 0 };
+
+    /// The weight in thousandths; 0 means refused. The highest weight is sent, and of equal ones the smallest form.
+    pub fn weight(&self, coding: Coding) -> u16 {
+        match coding {
+            Coding::Identity => self.identity,
+            Coding::Gzip => self.gzip,
+            Coding::Brotli => self.brotli,
+            Coding::Zstd => self.zstd,
+        }
+    }
+
+    const fn equally(gzip: bool, brotli: bool, zstd: bool) -> Self {
+        const fn weight(listed: bool) -> u16 {
+            if listed { FULL } else { 0 }
+        }
+        Self { identity: LAST, gzip: weight(gzip), brotli: weight(brotli), zstd: weight(zstd) }
+    }
+}
+
+/// What the lines of `Accept-Encoding` say.
+///
+/// Identity is refused only in so many words: `identity;q=0`, or `*;q=0` without naming it. Any other `*` speaks of the
+/// codings that are not named, and leaves identity where it is. Of two weights for one coding the last counts.
+pub fn accepted(lines: &Lines<'_>) -> Accepted {
+    match lines.only() {
+        Some(b"gzip, deflate, br, zstd") => return const { Accepted::equally(true, true, true) },
+        Some(b"gzip, deflate, br" | b"gzip, br" | b"br, gzip") => return const { Accepted::equally(true, true, false) },
+        Some(b"gzip" | b"gzip, deflate" | b"gzip,deflate" | b"deflate, gzip") => {
+            return const { Accepted::equally(true, false, false) };
+        }
+        None if lines.is_empty() => return Accepted::PLAIN,
+        _ => {}
+    }
+    let (mut identity, mut gzip, mut brotli, mut zstd, mut any) = (None, None, None, None, None);
+    for member in lines.iter().flat_map(|line| line.split(|byte| *byte == b',')) {
+        let mut parts = member.splitn(2, |byte| *byte == b';');
+        let name = parts.next().unwrap_or_default().trim_ascii();
+        let Some(weight) = parts.next().map_or(Some(FULL), weight) else { continue };
+        let slot = match Coding::from_name(name) {
+            Some(Coding::Identity) => &mut identity,
+            Some(Coding::Gzip) => &mut gzip,
+            Some(Coding::Brotli) => &mut brotli,
+            Some(Coding::Zstd) => &mut zstd,
+            None if name == b"*" => &mut any,
+            None => continue,
+        };
+        *slot = Some(weight);
+    }
+    let unnamed = any.unwrap_or(0);
+    Accepted {
+        identity: identity.unwrap_or(if any == Some(0) { 0 } else { LAST }),
+        gzip: gzip.unwrap_or(unnamed),
+        brotli: brotli.unwrap_or(unnamed),
+        zstd: zstd.unwrap_or(unnamed),
+    }
+}
+
+/// `q=0.5` in thousandths (RFC 9110 section 12.4.2). Space around the `=` is let pass.
+fn weight(parameter: &[u8]) -> Option<u16> {
+    let equals = parameter.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = parameter.split_at_checked(equals)?;
+    if !name.trim_ascii().eq_ignore_ascii_case(b"q") {
         return None;
     }
-    let value = value.trim();
-    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
-    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (whole, fraction) = match value.get(1..)?.trim_ascii() {
+        [whole] => (whole, &[][..]),
+        [whole, b'.', fraction @ ..] => (whole, fraction),
+        _ => return None,
+    };
+    if fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let thousandths =
-        fraction.bytes().chain([b'0'; 3]).take(3).fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let digits = fraction.iter().chain(b"000").take(3);
+    let thousandths = digits.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
     match (whole, thousandths) {
-        ("0", _) => Some(thousandths),
-        ("1", 0) => Some(1000),
+        (b'0', _) => Some(thousandths),
+        (b'1', 0) => Some(FULL),
         _ => None,
     }
 }
 
-/// True if `If-None-Match` lists `tag`, or is `*` (RFC 9110 section 13.1.2). `tag` is a strong tag with its quotes.
-///
-/// The comparison is weak: `W/` before a listed tag is ignored.
-pub fn already_has(headers: &HeaderMap, tag: &str) -> bool {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines.into_iter().any(|line| line.trim() == "*" || lists(line, tag))
-}
-
-/// True if the list has the tag. A tag may hold commas, so the quotes are what separates members.
-fn lists(mut list: &str, tag: &str) -> bool {
-    while let Some((_, opened)) = list.split_once('"') {
-        let Some((opaque, rest)) = opened.split_once('"') else { return false };
-        if tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) == Some(opaque) {
-            return true;
-        }
-        list = rest;
-    }
-    false
-}
-
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    fn headers(name: header::HeaderName, lines: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(&name, HeaderValue::from_bytes(line.as_bytes()).unwrap());
-        }
-        headers
-    }
-
-    #[test]
-    fn accept_encoding() {
-        use Offer::{Gzip, Identity};
-        for (lines, with_gzip, without) in [
-            (&[][..], Some(Identity), Some(Identity)),
-            (&[""], Some(Identity), Some(Identity)),
-            (&["gzip"], Some(Gzip), Some(Identity)),
-            (&["GZIP"], Some(Gzip), Some(Identity)),
-            (&["x-gzip"], Some(Gzip), Some(Identity)),
-            (&["gzip, deflate, br, zstd"], Some(Gzip), Some(Identity)),
-            (&["br", "gzip;q=0.5"], Some(Gzip), Some(Identity)),
-            (&["br"], Some(Identity), Some(Identity)),
-            (&["*"], Some(Gzip), Some(Identity)),
-            (&["*;q=0.1"], Some(Gzip), Some(Identity)),
-            (&["gzip;q=0"], Some(Identity), Some(Identity)),
-            (&["gzip;q=0.000"], Some(Identity), Some(Identity)),
-            (&["gzip;q=0.001"], Some(Gzip), Some(Identity)),
-            (&["gzip; Q = 0.5 , identity; q=0.5"], Some(Gzip), Some(Identity)),
-            (&["gzip;q=0.5, identity;q=0.501"], Some(Identity), Some(Identity)),
-            (&["gzip;q=0.5, *;q=1"], Some(Gzip), Some(Identity)),
-            (&["identity;q=0"], None, None),
-            (&["identity;q=0, gzip"], Some(Gzip), None),
-            (&["*;q=0"], None, None),
-            (&["*;q=0, identity"], Some(Identity), Some(Identity)),
-            (&["*;q=0, gzip"], Some(Gzip), None),
-            // Malformed weights are not there at all.
-            (&["gzip;q=2"], Some(Identity), Some(Identity)),
-            (&["gzip;q=1.001"], Some(Identity), Some(Identity)),
-            (&["gzip;q=0.1234"], Some(Identity), Some(Identity)),
-            (&["gzip;q=-1"], Some(Identity), Some(Identity)),
-            (&["gzip;level=9"], Some(Identity), Some(Identity)),
-            (&["identity;q=x"], Some(Identity), Some(Identity)),
-            (&["\u{80}gzip"], Some(Identity), Some(Identity)),
-        ] {
-            let headers = headers(header::ACCEPT_ENCODING, lines);
-            assert_eq!(choose(&headers, true), with_gzip, "{lines:?} with gzip");
-            assert_eq!(choose(&headers, false), without, "{lines:?} without gzip");
-        }
-    }
-
-    #[test]
-    fn if_none_match() {
-        for (lines, expected) in [
-            (&[][..], false),
-            (&["\"abc\""], true),
-            (&["W/\"abc\""], true),
-            (&["\"x\", \"abc\""], true),
-            (&["\"x\",W/\"abc\",\"y\""], true),
-            (&["\"x\"", "\"abc\""], true),
-            (&["\"a,b\", \"abc\""], true),
-            (&["*"], true),
-            (&[" * "], true),
-            (&["abc"], false),
-            (&["\"abc"], false),
-            (&["\"abcd\""], false),
-            (&["\"ab\",\"c\""], false),
-            (&["\"ABC\""], false),
-            (&["\"*\""], false),
-            (&["\"x\" abc \"y\""], false),
-        ] {
-            assert_eq!(already_has(&headers(header::IF_NONE_MATCH, lines), "\"abc\""), expected, "{lines:?}");
-        }
-    }
-}
+mod tests;

@@ -2,18 +2,39 @@
 //!
 //! They name no product, no person and no reason that helps an attacker.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use bytes::Bytes;
+
+use crate::{block::Block, tick::Class};
 
 /// A page with its status.
 #[derive(Debug)]
 pub struct Page {
     /// The status.
-    pub status: StatusCode,
-    cache: &'static str,
-    extra: Option<(HeaderName, &'static str)>,
+    pub status: u16,
+    /// How caches may treat it.
+    pub class: Class,
+    /// Fields beyond those that all pages have.
+    extra: &'static [(&'static str, &'static str)],
     /// HTML, as UTF-8.
     pub html: &'static str,
 }
+
+/// A page, ready to be sent.
+#[derive(Debug)]
+pub struct Ready {
+    /// The status.
+    pub status: u16,
+    /// How caches may treat it.
+    pub class: Class,
+    /// All fields but those of [`crate::tick`].
+    pub fields: Block,
+    /// The page.
+    pub html: Bytes,
+}
+
+/// All pages, ready to be sent.
+#[derive(Debug)]
+pub struct Pages([Ready; ALL.len()]);
 
 /// The text of a page; `$status` stands in it too, for those who only see the text.
 macro_rules! html {
@@ -35,55 +56,140 @@ macro_rules! html {
     };
 }
 
-/// No file of the cut has this address. The next cut may have one, so nobody keeps the answer for long; but a flood of
-/// such requests is worth keeping it for a moment.
-pub const NOT_FOUND: Page = Page {
-    status: StatusCode::NOT_FOUND,
-    cache: "public, max-age=5",
-    extra: None,
-    html: html!("404", "este corte no tiene nada en esta dirección.", "this cut has nothing at this address."),
-};
+/// What is answered where no file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Kind {
+    /// No file of the cut has this address. The next cut may have one.
+    NotFound,
+    /// Anything but reading (RFC 9110 section 15.5.6 wants `Allow`).
+    MethodNotAllowed,
+    /// The client refuses every form that there is. What there is depends on the field, hence `Vary`.
+    NotAcceptable,
+    /// A condition of the request does not hold (RFC 9110 section 15.5.13).
+    PreconditionFailed,
+    /// The site of another name (RFC 9110 section 15.5.20).
+    Misdirected,
+    /// Nothing was published yet. `Retry-After` is short: the first cut may come at any moment.
+    NoCut,
+    /// 400.
+    Malformed,
+    /// 408.
+    Slow,
+    /// 414.
+    TargetTooLong,
+    /// 417.
+    Expectation,
+    /// 431.
+    HeadTooLarge,
+    /// 501.
+    TransferCoding,
+    /// 505.
+    Version,
+}
 
-/// Anything but GET and HEAD (RFC 9110 section 15.5.6 wants `Allow`).
-pub const METHOD_NOT_ALLOWED: Page = Page {
-    status: StatusCode::METHOD_NOT_ALLOWED,
-    cache: "no-store",
-    extra: Some((header::ALLOW, "GET, HEAD")),
-    html: html!("405", "aquí solo se puede leer.", "this site can only be read."),
-};
+const fn page(
+    status: u16,
+    class: Class,
+    extra: &'static [(&'static str, &'static str)],
+    html: &'static str,
+) -> Page {
+    Page { status, class, extra, html }
+}
 
-/// The client refuses every form that there is. What there is depends on the header, hence `Vary`.
-pub const NOT_ACCEPTABLE: Page = Page {
-    status: StatusCode::NOT_ACCEPTABLE,
-    cache: "no-store",
-    extra: Some((header::VARY, "Accept-Encoding")),
-    html: html!(
-        "406",
-        "el navegador no acepta ninguna codificación disponible.",
-        "the browser accepts none of the available encodings."
+/// In the order of [`Kind`].
+const ALL: [Page; 13] = [
+    page(
+        404,
+        Class::Missing,
+        &[],
+        html!("404", "este corte no tiene nada en esta dirección.", "this cut has nothing at this address."),
     ),
-};
+    page(
+        405,
+        Class::Never,
+        &[("allow", "GET, HEAD, OPTIONS")],
+        html!("405", "aquí solo se puede leer.", "this site can only be read."),
+    ),
+    page(
+        406,
+        Class::Never,
+        &[("vary", "accept-encoding")],
+        html!(
+            "406",
+            "el navegador no acepta ninguna codificación disponible.",
+            "the browser accepts none of the available encodings."
+        ),
+    ),
+    page(412, Class::Never, &[], html!("412", "ya es otra versión.", "this is another version by now.")),
+    page(421, Class::Never, &[], html!("421", "este servidor no tiene ese sitio.", "this server does not have that site.")),
+    page(
+        503,
+        Class::Never,
+        &[("retry-after", "5")],
+        html!("503", "todavía no hay resultados publicados.", "no results have been published yet."),
+    ),
+    page(400, Class::Never, &[], html!("400", "la petición no se entiende.", "the request cannot be understood.")),
+    page(408, Class::Never, &[], html!("408", "la petición tardó demasiado.", "the request took too long.")),
+    page(414, Class::Never, &[], html!("414", "la dirección es demasiado larga.", "the address is too long.")),
+    page(417, Class::Never, &[], html!("417", "eso no se puede esperar aquí.", "that cannot be expected here.")),
+    page(431, Class::Never, &[], html!("431", "los encabezados son demasiado grandes.", "the header is too large.")),
+    page(501, Class::Never, &[], html!("501", "esa codificación no se conoce.", "that coding is not known.")),
+    page(505, Class::Never, &[], html!("505", "esa versión no se habla aquí.", "that version is not spoken here.")),
+];
 
-/// Nothing was published yet. `Retry-After` is short: the first cut may come at any moment.
-pub const NO_CUT: Page = Page {
-    status: StatusCode::SERVICE_UNAVAILABLE,
-    cache: "no-store",
-    extra: Some((header::RETRY_AFTER, "5")),
-    html: html!("503", "todavía no hay resultados publicados.", "no results have been published yet."),
-};
+impl Default for Pages {
+    fn default() -> Self {
+        Self(ALL.map(|page| {
+            let mut fields = Block::new([
+                ("content-type", "text/html; charset=utf-8"),
+                ("content-length", page.html.len().to_string().as_str()),
+                ("x-content-type-options", "nosniff"),
+                ("access-control-allow-origin", "*"),
+            ]);
+            for (name, value) in page.extra {
+                fields.push(name, value);
+            }
+            let html = Bytes::from_static(page.html.as_bytes());
+            Ready { status: page.status, class: page.class, fields, html }
+        }))
+    }
+}
 
-impl Page {
-    /// Its complete headers.
-    pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(header::CONTENT_LENGTH, self.html.len().into());
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        if let Some((name, value)) = &self.extra {
-            headers.insert(name, HeaderValue::from_static(value));
+impl Pages {
+    /// The page of this kind.
+    pub fn get(&self, kind: Kind) -> &Ready {
+        let [first, ..] = &self.0;
+        self.0.get(kind as usize).unwrap_or(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_page() {
+        let pages = Pages::default();
+        for (kind, status) in [
+            (Kind::NotFound, 404),
+            (Kind::MethodNotAllowed, 405),
+            (Kind::NotAcceptable, 406),
+            (Kind::PreconditionFailed, 412),
+            (Kind::Misdirected, 421),
+            (Kind::NoCut, 503),
+            (Kind::Malformed, 400),
+            (Kind::Slow, 408),
+            (Kind::TargetTooLong, 414),
+            (Kind::Expectation, 417),
+            (Kind::HeadTooLarge, 431),
+            (Kind::TransferCoding, 501),
+            (Kind::Version, 505),
+        ] {
+            let page = pages.get(kind);
+            assert_eq!(page.status, status);
+            assert!(page.html.starts_with(b"<!doctype html>"));
+            assert!(str::from_utf8(&page.html).unwrap().contains(&status.to_string()));
         }
-        headers
     }
 }

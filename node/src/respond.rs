@@ -1,110 +1,247 @@
-//! What to answer: a pure function of the snapshot and the head of a request.
+//! What to answer: a function of the snapshot, the operator's policy, the time, and the head of a request.
 //!
-//! Read from top to bottom, the first answer wins: methods that only a writer needs, no cut yet, no such address, a
-//! folder without its slash, no acceptable form, a form that the client has, the form. No clock, no socket, no counter.
-//!
-//! Dates are sent but never compared: `If-Modified-Since` is ignored (RFC 9110 section 13.1.3 permits that), because a
-//! rollback leads to a cut that is older than what the client holds. The tags of `If-None-Match` name bytes, and are
-//! equal on every node.
+//! Read from top to bottom, the first answer wins: methods that only a writer needs, another site's name, no cut yet, no
+//! such address, a folder without its slash, no acceptable form, a condition that does not hold, a form that the client
+//! has, a part, the whole. No clock, no socket, no counter; nothing is compressed, hashed, or read from a disk.
+
+use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    content::Content,
-    negotiate::{self, Offer},
-    pages::{self, Page},
-    shelf::Representation,
-    site::{Entity, Route, Site},
+    address,
+    block::Block,
+    body::Body,
+    conditional::{self, Precondition, tag},
+    engine::Sink,
+    head::{Head, Lines, Method},
+    negotiate::{self, Coding},
+    pages::{Kind, Pages},
+    policy::Policy,
+    range::{self, Ranges, multipart},
+    shelf::Form,
+    site::{About, Entity, Route, Site},
+    tick::{Class, Tick},
+    wellknown,
 };
 
-/// Names the cut that an answer is from: its label, a slash, its number.
-pub const CUT: HeaderName = HeaderName::from_static("difusor-cut");
+/// What answers follow from, beside the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// The snapshot; `None` before the first cut.
+    pub site: Option<&'a Site>,
+    /// What the operator decides.
+    pub policy: &'a Policy,
+    /// The fields of this second.
+    pub tick: &'a Tick,
+    /// The pages of errors.
+    pub pages: &'a Pages,
+    /// Decides between the lifetimes of results: the same for requests of one connection in one second, so that HEAD
+    /// and GET agree.
+    pub seed: u64,
+}
 
-/// Room for all headers that an answer can have, so that the map never grows.
-const HEADERS: usize = 16;
-
-/// An answer, ready to be sent. `Date` is added by the connection.
-#[derive(Debug)]
-pub struct Plan {
+/// What became of a request, for those who count and remember.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
     /// The status.
-    pub status: StatusCode,
-    /// All headers but `Date`.
-    pub headers: HeaderMap,
-    /// The body; `None` for HEAD, for 304 and for redirects.
-    pub body: Option<Content>,
+    pub status: u16,
+    /// True if the answer is a page of the site, or says that the client has it.
+    pub is_page: bool,
 }
 
-/// The answer to one request. `path` is the path of its target, without the query.
-pub fn respond(site: Option<&Site>, method: &Method, path: &str, headers: &HeaderMap) -> Plan {
-    let with_body = match *method {
-        Method::GET => true,
-        Method::HEAD => false,
-        _ => return page(&pages::METHOD_NOT_ALLOWED, true, None),
-    };
-    let Some(site) = site else { return page(&pages::NO_CUT, with_body, None) };
-    match site.find(path) {
-        None => page(&pages::NOT_FOUND, with_body, Some(site)),
-        Some(Route::Folder(location)) => redirect(site, location),
-        Some(Route::File(entity)) => file(site, entity, with_body, headers),
+/// Writes the head of the answer to one request, and gives its body.
+pub fn respond(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
+    match head.method {
+        Method::Get | Method::Head => {}
+        Method::Options => return options(scene, head, sink),
+        Method::Other => return page(scene, Kind::MethodNotAllowed, head, sink),
+    }
+    if !scene.policy.is_host(head.authority) {
+        return page(scene, Kind::Misdirected, head, sink);
+    }
+    let Some(site) = scene.site else { return page(scene, Kind::NoCut, head, sink) };
+    let mount = scene.policy.mount.as_str();
+    if !head.path.is_empty() && mount.strip_suffix('/').is_some_and(|bare| bare.as_bytes() == head.path) {
+        let fields = Block::new([("location", mount), ("content-length", "0")]);
+        return folder(scene, site.about(), &fields, sink);
+    }
+    match find(site, scene.policy, head.path) {
+        None => page(scene, Kind::NotFound, head, sink),
+        Some((Route::Folder(fields), about)) => folder(scene, about, fields, sink),
+        Some((Route::File(entity), about)) => file(scene, about, entity, head, sink),
     }
 }
 
-fn file(site: &Site, entity: &Entity, with_body: bool, asked: &HeaderMap) -> Plan {
+/// True if anything but a page of an error is the answer to this path.
+pub(crate) fn has(site: &Site, policy: &Policy, path: &[u8]) -> bool {
+    find(site, policy, path).is_some()
+}
+
+/// What an address leads to, and in which cut: a file, then the page of an application that makes up its addresses.
+fn find<'a>(site: &'a Site, policy: &Policy, path: &[u8]) -> Option<(&'a Route, &'a About)> {
+    // The proofs stay where RFC 8615 wants them, and are below the mount as well.
+    let inner = match path.strip_prefix(policy.mount.trim_end_matches('/').as_bytes()) {
+        Some(inner) if inner.starts_with(b"/") => inner,
+        _ if path.starts_with(b"/.well-known/difusor/") => path,
+        _ => return None,
+    };
+    if let Some(found) = site.find(inner) {
+        return Some((found.route, found.about));
+    }
+    let fallback = policy.fallback.iter().find(|fallback| inner.starts_with(fallback.prefix.as_bytes()))?;
+    // What looks like a file is one that is not there: a script in the place of a page would only hide the error. And
+    // nobody makes up a proof.
+    let name = address::decode(inner)?;
+    let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if last.contains(&b'.') || name.starts_with(wellknown::FOLDER.as_bytes()) {
+        return None;
+    }
+    Some((site.route(&fallback.page)?, site.about()))
+}
+
+/// A folder's address without its slash: for good and with the same method (RFC 9110 section 15.4.9).
+fn folder(scene: &Scene<'_>, about: &About, to: &Block, sink: &mut dyn Sink) -> (Body, Outcome) {
+    sink.head(308, &[&about.fields, to, scene.tick.block(Class::Results, scene.seed)]);
+    (Body::empty(), Outcome { status: 308, is_page: false })
+}
+
+fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
+    let Some(form) = choose(entity, head) else { return page(scene, Kind::NotAcceptable, head, sink) };
+    let fields = about.of(entity);
+    let life = scene.tick.block(entity.class, scene.seed);
+    match conditional::evaluate(head, form.tag.as_bytes(), about.modified, |_| false) {
+        Precondition::Proceed => {}
+        Precondition::NotModified => {
+            sink.head(304, &[fields, &form.unchanged, life]);
+            return (Body::empty(), Outcome { status: 304, is_page: entity.media.is_page });
+        }
+        Precondition::Failed => return page(scene, Kind::PreconditionFailed, head, sink),
+    }
+    if head.method == Method::Get
+        && !head.range.is_empty()
+        && range::applies(&head.if_range, form.tag.as_bytes(), about.modified, entity.forms.coded().is_empty())
+    {
+        match range::select(&head.range, form.content.len()) {
+            Ranges::All => {}
+            Ranges::Unsatisfiable => return unsatisfiable(scene, fields, form, sink),
+            Ranges::One(part) => return partial(fields, entity, form, &part, life, sink),
+            Ranges::Many(parts) => return parted(fields, entity, form, &parts, life, sink),
+        }
+    }
+    sink.head(200, &[fields, &entity.media.fields, &form.whole, life]);
+    let body = match head.method {
+        Method::Head => Body::empty(),
+        _ => Body::part(&form.content, 0..form.content.len()),
+    };
+    (body.with_urgency(entity.urgency), Outcome { status: 200, is_page: entity.media.is_page })
+}
+
+/// The form to send (RFC 9110 section 12.5.3): of those that the client accepts most, the smallest; but one that it says
+/// it has, or has a part of, before those. `None` if it refuses all there is.
+fn choose<'a>(entity: &'a Entity, head: &Head<'_>) -> Option<&'a Form> {
     let forms = &entity.forms;
-    let (form, gzip) = match (negotiate::choose(asked, forms.gzip.is_some()), &forms.gzip) {
-        (None, _) => return page(&pages::NOT_ACCEPTABLE, with_body, Some(site)),
-        (Some(Offer::Gzip), Some(gzip)) => (gzip, true),
-        _ => (&forms.identity, false),
-    };
-    let mut headers = common(site, entity.cache.clone());
-    headers.insert(header::ETAG, form.tag.clone());
-    if forms.gzip.is_some() {
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if forms.coded().is_empty() {
+        // Unsaid is fine, and so is nearly everything that is said.
+        let accepted = negotiate::accepted(&head.accept_encoding);
+        return (accepted.weight(Coding::Identity) > 0).then_some(forms.identity());
     }
-    if negotiate::already_has(asked, form.tag.to_str().unwrap_or_default()) {
-        return Plan { status: StatusCode::NOT_MODIFIED, headers, body: None };
+    let accepted = negotiate::accepted(&head.accept_encoding);
+    let acceptable = || forms.iter().filter(|form| accepted.weight(form.coding) > 0);
+    let named = [&head.if_none_match, &head.if_match, &head.if_range];
+    if named.iter().any(|lines| !lines.is_empty()) {
+        // `*` names none.
+        let is_any = |lines: &Lines<'_>| lines.iter().any(|line| line.trim_ascii() == b"*");
+        let is_named = |lines: &Lines<'_>, form: &Form| {
+            !lines.is_empty() && !is_any(lines) && tag::lists_weakly(lines, form.tag.as_bytes(), |_| false)
+        };
+        let known = acceptable().find(|form| named.iter().any(|lines| is_named(lines, form)));
+        if known.is_some() {
+            return known;
+        }
     }
-    describe(&mut headers, site, entity, form);
-    if gzip {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    Plan { status: StatusCode::OK, headers, body: with_body.then(|| form.content.clone()) }
+    // Forms come smallest first, and the first of the best is kept.
+    acceptable().fold(None, |best: Option<&Form>, form| match best {
+        Some(best) if accepted.weight(best.coding) >= accepted.weight(form.coding) => Some(best),
+        _ => Some(form),
+    })
 }
 
-/// What even a 304 carries (RFC 9110 section 15.4.5): what a cache must know to go on using what it has.
-fn common(site: &Site, cache: HeaderValue) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(HEADERS);
-    headers.insert(header::CACHE_CONTROL, cache);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(CUT, site.name().clone());
-    headers
+/// Nothing of what is asked for is there (RFC 9110 section 15.5.17). A cache that kept this could give it to those who
+/// ask for the whole.
+fn unsatisfiable(scene: &Scene<'_>, fields: &Block, form: &Form, sink: &mut dyn Sink) -> (Body, Outcome) {
+    let range = range::unsatisfied(form.content.len());
+    let range = Block::new([("content-range", range.as_str()), ("content-length", "0")]);
+    sink.head(416, &[fields, &form.unchanged, &range, scene.tick.block(Class::Never, scene.seed)]);
+    (Body::empty(), Outcome { status: 416, is_page: false })
 }
 
-/// What only comes with the representation itself.
-fn describe(headers: &mut HeaderMap, site: &Site, entity: &Entity, form: &Representation) {
-    headers.insert(header::CONTENT_TYPE, entity.media.clone());
-    headers.insert(header::CONTENT_LENGTH, form.length.clone());
-    headers.insert(header::LAST_MODIFIED, site.modified().clone());
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+fn partial(
+    fields: &Block,
+    entity: &Entity,
+    form: &Form,
+    part: &Range<u64>,
+    life: &Block,
+    sink: &mut dyn Sink,
+) -> (Body, Outcome) {
+    let range = range::content_range(part, form.content.len());
+    let length = part.end.saturating_sub(part.start).to_string();
+    let range = Block::new([("content-range", range.as_str()), ("content-length", length.as_str())]);
+    sink.head(206, &[fields, &entity.media.fields, &form.part, &range, life]);
+    let body = Body::part(&form.content, part.clone()).with_urgency(entity.urgency);
+    (body, Outcome { status: 206, is_page: false })
 }
 
-/// To a folder's address with its slash, for good and with the same method (RFC 9110 section 15.4.9). Only names of
-/// the manifest get here, so the target is always of this site.
-fn redirect(site: &Site, location: &HeaderValue) -> Plan {
-    let mut headers = common(site, HeaderValue::from_static(crate::site::CACHE_CONTROL));
-    headers.insert(header::LOCATION, location.clone());
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    Plan { status: StatusCode::PERMANENT_REDIRECT, headers, body: None }
-}
-
-fn page(page: &Page, with_body: bool, site: Option<&Site>) -> Plan {
-    let mut headers = page.headers();
-    if let Some(site) = site {
-        headers.insert(CUT, site.name().clone());
+/// Several parts, as `multipart/byteranges` (RFC 9110 section 15.3.7.2).
+fn parted(
+    fields: &Block,
+    entity: &Entity,
+    form: &Form,
+    parts: &[Range<u64>],
+    life: &Block,
+    sink: &mut dyn Sink,
+) -> (Body, Outcome) {
+    let (media, total) = (entity.media.name.as_str(), form.content.len());
+    let boundary = multipart::boundary(form.tag.as_bytes());
+    let length = multipart::length(&boundary, media, parts, total).to_string();
+    let media_type = multipart::content_type(&boundary);
+    let own = Block::new([("content-type", media_type.as_str()), ("content-length", length.as_str())]);
+    sink.head(206, &[fields, &form.part, &own, life]);
+    let mut body = Body::empty();
+    for part in parts {
+        body.push_bytes(Bytes::from(multipart::part_head(&boundary, media, part, total)));
+        body.push(&form.content, part.clone());
     }
-    let body = with_body.then(|| Content::Memory(Bytes::from_static(page.html.as_bytes())));
-    Plan { status: page.status, headers, body }
+    body.push_bytes(Bytes::from(multipart::closing(&boundary)));
+    (body.with_urgency(entity.urgency), Outcome { status: 206, is_page: false })
+}
+
+/// What could be asked: the same of every address, and of the server as a whole. Pages of any origin may read (the Fetch
+/// standard, section 3.3).
+fn options(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
+    let mut fields = Block::new([
+        ("allow", "GET, HEAD, OPTIONS"),
+        ("access-control-allow-origin", "*"),
+        ("content-length", "0"),
+    ]);
+    if !head.request_method.is_empty() {
+        fields.push("access-control-allow-methods", "GET, HEAD, OPTIONS");
+        fields.push("access-control-allow-headers", "range, if-range, if-none-match, want-repr-digest");
+        fields.push("access-control-max-age", "86400");
+    }
+    sink.head(200, &[&fields, scene.tick.block(Class::Never, scene.seed)]);
+    (Body::empty(), Outcome { status: 200, is_page: false })
+}
+
+fn page(scene: &Scene<'_>, kind: Kind, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
+    let page = scene.pages.get(kind);
+    let life = scene.tick.block(page.class, scene.seed);
+    match scene.site {
+        Some(site) => sink.head(page.status, &[&page.fields, life, &site.about().name]),
+        None => sink.head(page.status, &[&page.fields, life]),
+    }
+    let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
+    (body, Outcome { status: page.status, is_page: false })
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! A running node: binds everything first, serves what it has at once, and keeps in touch.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener as Socket},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use difusor_proto::{
@@ -8,28 +13,41 @@ use difusor_proto::{
     tls,
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::{sync::oneshot, task::LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    certificate::tls_config_from_files,
+    certificate::Certificates,
     config::Config,
+    desk::Station,
     gate::Gate,
     home::Home,
-    listener::{Limits, Listener, ListenerConfig},
-    serving::Serving,
+    http3::{self, Http3},
+    listener::{self, Listener, ListenerConfig},
+    observe::{AccessLog, Observatory, Protocol},
+    redirect::Redirector,
+    serving::{Serving, unix_ms},
+    site::SiteOptions,
     stage::Budget,
     sync::{self, Refused, Sync},
 };
+
+/// How often the files of the certificate are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often the HTTP/3 thread looks at the clock for what it sends.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Where a node listens, as written to `ready.json` once it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// Process.
     pub pid: u32,
-    /// TCP addresses of the public site.
+    /// TCP addresses of the public site; UDP ones too if it speaks HTTP/3.
     pub public: Vec<SocketAddr>,
+    /// TCP addresses that lead to the site.
+    pub redirect: Vec<SocketAddr>,
     /// TCP address of the status.
     pub admin: SocketAddr,
 }
@@ -38,10 +56,13 @@ pub struct Ready {
 pub struct Node {
     ready: Ready,
     listener: Listener,
-    admin: TcpListener,
-    serving: Arc<Serving>,
+    http3: Option<Http3>,
+    redirector: Redirector,
+    admin: Socket,
+    certificates: Arc<Certificates>,
+    station: Station,
     sync: Arc<Sync>,
-    drain: std::time::Duration,
+    drain: Duration,
 }
 
 impl Node {
@@ -55,30 +76,57 @@ impl Node {
         let client = tls::client(&identity.tls()?, config.congestion)?;
         let chain = config.certificate.clone().unwrap_or_else(|| home.site_certificate());
         let private = config.key.clone().unwrap_or_else(|| home.site_key());
-        let site_tls = tls_config_from_files(&chain, &private)?;
-        let listen = ListenerConfig { bind: config.public.clone(), limits: Limits::default() };
-        let listener = Listener::bind(&listen, site_tls)?;
-        let admin = TcpListener::bind(config.admin)
-            .await
-            .with_context(|| format!("binding TCP {}: is another node running?", config.admin))?;
-        let ready =
-            Ready { pid: std::process::id(), public: listener.addresses().to_vec(), admin: admin.local_addr()? };
+        let certificates = Certificates::load(&chain, &private)?;
+        let listen = ListenerConfig {
+            bind: config.public.clone(),
+            workers: config.workers,
+            limits: config.limits.limits(),
+            proxy_protocol: config.proxy_protocol,
+        };
+        let listener = Listener::bind(&listen, certificates.tcp_config())?;
+        let public = listener.addresses().to_vec();
+        let http3 = config.http3.then(|| Http3::bind(&public, certificates.quic_config(), config.limits.http3()));
+        let http3 = http3.transpose().context("binding UDP for HTTP/3: is another process on that port?")?;
+        let redirector = Redirector::bind(&config.redirect).await?;
+        let taken = || format!("binding TCP {}: is another node running?", config.admin);
+        let admin = Socket::bind(config.admin).with_context(taken)?;
+        admin.set_nonblocking(true)?;
+        let ready = Ready {
+            pid: std::process::id(),
+            public,
+            redirect: redirector.addresses().to_vec(),
+            admin: admin.local_addr()?,
+        };
 
         let serving = Arc::new(Serving::default());
+        let policy = Arc::new(config.site.clone());
+        // Behind a proxy that ends TLS, nobody could reach the port that is announced.
+        let announced = http3.as_ref().and_then(|http3| http3.addresses().first().map(SocketAddr::port));
+        let options = SiteOptions { policy: Arc::clone(&policy), http3: announced, ..SiteOptions::new(key) };
         let (at, shown) = (home.clone(), Arc::clone(&serving));
         let opened = tokio::task::spawn_blocking(move || {
             let (store, recovery) = Store::open(&at.store())?;
             if recovery != Default::default() {
                 tracing::warn!(?recovery, "the store was mended after the last stop");
             }
-            let gate = Gate::open(at, store.clone(), key, shown)?;
+            let gate = Gate::open(at, store.clone(), options, shown)?;
             anyhow::Ok((store, gate))
         });
         let (store, gate) = opened.await??;
+        let threads = listener::workers(config.workers) + usize::from(http3.is_some());
+        let observatory = Arc::new(Observatory::new(threads, AccessLog::start(&config.log)?));
+        let station = Station {
+            serving,
+            policy,
+            trust: Arc::new(config.proxies.clone()),
+            observatory: Arc::clone(&observatory),
+            access: config.log.clone(),
+        };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
         let sync = Arc::new(Sync {
             gate: Arc::new(gate),
+            observatory,
             store,
             key,
             budget: Budget::new(config.apply_memory.0),
@@ -91,7 +139,8 @@ impl Node {
             connected: false.into(),
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
-        Ok(Self { ready, listener, admin, serving, sync, drain: config.drain.0 })
+        let drain = config.drain.0;
+        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, drain })
     }
 
     /// Where it listens.
@@ -104,26 +153,93 @@ impl Node {
     /// # Errors
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, admin, serving, sync, drain, .. } = self;
-        let store = sync.store.clone();
-        let mut public = tokio::spawn(listener.run(serving, cancel.clone(), drain));
-        let mut status = tokio::spawn(admin::serve(Arc::clone(&sync), admin, cancel.clone()));
+        let Self { listener, http3, redirector, admin, certificates, station, sync, drain, .. } = self;
+        let (store, gate) = (sync.store.clone(), Arc::clone(&sync.gate));
+        // The status is the last to go: it says that the node drains.
+        let over = CancellationToken::new();
+        let desk = admin::Desk {
+            sync: Arc::clone(&sync),
+            observatory: Arc::clone(&station.observatory),
+            certificates: Arc::clone(&certificates),
+            draining: cancel.clone(),
+        };
+        let mut status = admin::spawn(desk, admin, over.clone())?;
+        let observatory = Arc::clone(&station.observatory);
+        let mut quic = match http3 {
+            Some(http3) => spawn_http3(http3, station.clone(), cancel.clone(), drain)?,
+            None => oneshot::channel().1,
+        };
+        let has_quic = !quic.is_terminated();
+        let mut public = tokio::spawn(listener.run(station, cancel.clone(), drain));
+        let mut redirecting = tokio::spawn(redirector.run(cancel.clone()));
         let mut dialling = tokio::spawn(sync::run(sync, cancel.clone()));
+        let watching = tokio::spawn(certificates.watch(LOOK, cancel.clone()));
+        let behind = thread::Builder::new().name("behind".into());
+        let (stop, its_gate) = (cancel.clone(), Arc::clone(&gate));
+        let behind = behind.spawn(move || its_gate.work_behind(&|| stop.is_cancelled()))?;
         let ended = tokio::select! {
             () = cancel.cancelled() => None,
             _ = &mut public => Some("the public listener"),
+            _ = &mut quic, if has_quic => Some("HTTP/3"),
+            _ = &mut redirecting => Some("the redirecting listener"),
             _ = &mut status => Some("the status listener"),
             _ = &mut dialling => Some("the synchronisation"),
         };
         let asked = cancel.is_cancelled();
         cancel.cancel();
+        gate.wake_behind();
         if ended != Some("the public listener") {
             let _ = public.await;
         }
-        tokio::task::spawn_blocking(move || store.settle()).await??;
+        if has_quic && ended != Some("HTTP/3") {
+            let _ = quic.await;
+        }
+        let _ = watching.await;
+        over.cancel();
+        let settled = tokio::task::spawn_blocking(move || {
+            let _ = behind.join();
+            observatory.log().close();
+            store.settle()
+        });
+        settled.await??;
         match ended {
             Some(part) if !asked => anyhow::bail!("{part} ended: this is a defect, see the log"),
             _ => Ok(()),
         }
     }
+}
+
+/// HTTP/3 has a thread of its own: its socket is one, and its packets must not wait behind those of TCP.
+fn spawn_http3(
+    http3: Http3,
+    station: Station,
+    cancel: CancellationToken,
+    grace: Duration,
+) -> std::io::Result<oneshot::Receiver<http3::Drained>> {
+    let (end, ended) = oneshot::channel();
+    thread::Builder::new().name("serve-h3".into()).spawn(move || {
+        let served = (|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            LocalSet::new().block_on(&runtime, async move {
+                let last = station.observatory.tallies().len().saturating_sub(1);
+                let counter = station.counter(last);
+                let clock = std::rc::Rc::clone(&counter);
+                tokio::task::spawn_local(async move {
+                    let mut ticks = tokio::time::interval(TICK);
+                    loop {
+                        ticks.tick().await;
+                        clock.tick(unix_ms());
+                    }
+                });
+                let desks =
+                    move |peer: http3::Peer| Box::new(counter.visit(peer.address.ip(), Protocol::H3)) as Box<_>;
+                http3.run(desks, cancel, grace).await
+            })
+        })();
+        match served {
+            Ok(drained) => drop(end.send(drained)),
+            Err(error) => tracing::error!(%error, "HTTP/3 has ended"),
+        }
+    })?;
+    Ok(ended)
 }

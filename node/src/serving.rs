@@ -1,26 +1,65 @@
-//! What connections share: the snapshot that is served now, and counters.
+//! What connections share: the snapshot that is served now, and those that were until a moment ago.
 //!
-//! Requests take no lock: the snapshot is one atomic pointer, and counters are atomics that nobody waits for.
+//! Requests take no lock: what is shown is one atomic pointer.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwapOption;
-use http::StatusCode;
 
-use crate::site::Site;
+use crate::{site::Site, tick::Cadence};
+
+/// How long a page that was loaded from a cut gets what belongs to it from the same cut. The call (II.a.iii.3) gives
+/// any page ten seconds; beyond it, what a page asks for is new data.
+pub const PAGE_LIFE: Duration = Duration::from_secs(10);
+
+/// How many cuts before the current one may be held for that: more than can come in [`PAGE_LIFE`].
+const MAX_RECENT: usize = 4;
+
+/// How many flips the usual time between them is reckoned from.
+const MAX_FLIPS: usize = 8;
+
+/// What is shown to visitors.
+#[derive(Debug)]
+pub struct Shown {
+    /// The snapshot served now.
+    pub site: Arc<Site>,
+    /// Those before, and until when pages from them are completed from them, Unix milliseconds.
+    recent: Vec<(Arc<Site>, u64)>,
+    /// When cuts were flipped to, oldest first, Unix milliseconds.
+    flips: Vec<u64>,
+}
+
+impl Shown {
+    /// The snapshot of the cut with this number, if it is the current one or was until a moment ago.
+    pub fn of(&self, seq: u64) -> Option<&Site> {
+        let recent = self.recent.iter().map(|(site, _)| site);
+        recent.chain([&self.site]).find(|site| site.cut().seq == seq).map(AsRef::as_ref)
+    }
+
+    /// How often cuts come.
+    pub fn cadence(&self, now: u64) -> Cadence {
+        Cadence::of(&self.flips, now)
+    }
+
+    /// When the current cut was flipped to, Unix milliseconds.
+    pub fn since(&self) -> u64 {
+        self.flips.last().copied().unwrap_or_default()
+    }
+}
 
 /// The state that is shared between whoever flips and all connections.
 #[derive(Debug, Default)]
 pub struct Serving {
-    current: ArcSwapOption<Site>,
-    /// What happened since the start.
-    pub counters: Counters,
+    shown: ArcSwapOption<Shown>,
+    /// Held by whoever replaces what is shown.
+    replacing: Mutex<()>,
+    flips: AtomicU64,
 }
 
 /// The flip that was made.
@@ -31,115 +70,80 @@ pub struct Flipped {
     /// When, by the wall clock.
     pub at: SystemTime,
     /// What was served until then. Freeing a large one takes a while: best away from where time matters.
-    pub previous: Option<Arc<Site>>,
+    pub previous: Option<Arc<Shown>>,
 }
-
-/// Counters; each only grows, but for `open`.
-#[derive(Debug, Default)]
-pub struct Counters {
-    requests: AtomicU64,
-    body_bytes: AtomicU64,
-    /// By the first digit of the status, from 1xx.
-    classes: [AtomicU64; 5],
-    open: AtomicU64,
-    connections: AtomicU64,
-    refused: AtomicU64,
-    handshake_failures: AtomicU64,
-    cut_off: AtomicU64,
-}
-
-/// The counters at one moment.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// Requests answered.
-    pub requests: u64,
-    /// Bytes of bodies handed to connections.
-    pub body_bytes: u64,
-    /// Answers by the first digit of the status, from 1xx to 5xx.
-    pub classes: [u64; 5],
-    /// Connections open now.
-    pub open: u64,
-    /// Connections accepted, refused ones not counted in.
-    pub connections: u64,
-    /// Connections closed at once because too many were open.
-    pub refused: u64,
-    /// Connections that never got through the TLS handshake.
-    pub handshake_failures: u64,
-    /// Connections closed for asking nothing or reading nothing for too long.
-    pub cut_off: u64,
-}
-
-/// Counts an open connection for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Open(Arc<Serving>);
 
 impl Serving {
     /// Serves `site` from now on. Requests that began before end on what they began with.
     pub fn flip(&self, site: Arc<Site>) -> Flipped {
-        let previous = self.current.swap(Some(site));
-        Flipped { instant: Instant::now(), at: SystemTime::now(), previous }
+        let _held = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.shown.load_full();
+        let (at, now) = (SystemTime::now(), unix_ms());
+        let (mut recent, mut flips) = before.as_ref().map_or_else(Default::default, |shown| {
+            let recent = shown.recent.iter().filter(|(_, until)| *until > now).cloned().collect::<Vec<_>>();
+            (recent, shown.flips.clone())
+        });
+        if let Some(before) = &before {
+            let until = now.saturating_add(u64::try_from(PAGE_LIFE.as_millis()).unwrap_or(u64::MAX));
+            recent.insert(0, (Arc::clone(&before.site), until));
+            recent.truncate(MAX_RECENT);
+        }
+        flips.push(now);
+        if flips.len() > MAX_FLIPS {
+            flips.remove(0);
+        }
+        let previous = self.shown.swap(Some(Arc::new(Shown { site, recent, flips })));
+        self.flips.fetch_add(1, Relaxed);
+        Flipped { instant: Instant::now(), at, previous }
+    }
+
+    /// Serves a better snapshot of the cut that is served; `false` if another cut is by now.
+    pub fn improve(&self, site: Arc<Site>) -> bool {
+        let _held = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.shown.load_full() {
+            Some(shown) if shown.site.cut() == site.cut() => {
+                let (recent, flips) = (shown.recent.clone(), shown.flips.clone());
+                self.shown.store(Some(Arc::new(Shown { site, recent, flips })));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Lets go of the snapshots that no page needs any more.
+    pub fn forget(&self) {
+        let _held = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = unix_ms();
+        if let Some(shown) = self.shown.load_full()
+            && shown.recent.iter().any(|(_, until)| *until <= now)
+        {
+            let recent = shown.recent.iter().filter(|(_, until)| *until > now).cloned().collect();
+            let (site, flips) = (Arc::clone(&shown.site), shown.flips.clone());
+            self.shown.store(Some(Arc::new(Shown { site, recent, flips })));
+        }
     }
 
     /// The snapshot served now; `None` before the first flip. To hold, not for each request: see [`Serving::with`].
     pub fn current(&self) -> Option<Arc<Site>> {
-        self.current.load_full()
+        self.shown.load().as_ref().map(|shown| Arc::clone(&shown.site))
     }
 
-    /// Lends the snapshot served now, without touching its count of owners.
-    pub fn with<T>(&self, f: impl FnOnce(Option<&Site>) -> T) -> T {
-        f(self.current.load().as_deref())
+    /// Lends what is shown now, without touching its count of owners.
+    pub fn with<T>(&self, f: impl FnOnce(Option<&Shown>) -> T) -> T {
+        f(self.shown.load().as_deref())
     }
 
-    pub(crate) fn open(self: &Arc<Self>) -> Open {
-        self.counters.open.fetch_add(1, Relaxed);
-        self.counters.connections.fetch_add(1, Relaxed);
-        Open(Arc::clone(self))
+    /// Flips since the start.
+    pub fn flips(&self) -> u64 {
+        self.flips.load(Relaxed)
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.counters.open.fetch_sub(1, Relaxed);
-    }
+/// The time now, Unix milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Counters {
-    pub(crate) fn answered(&self, status: StatusCode) {
-        self.requests.fetch_add(1, Relaxed);
-        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
-        if let Some(counter) = self.classes.get(class) {
-            counter.fetch_add(1, Relaxed);
-        }
-    }
-
-    pub(crate) fn sent(&self, bytes: u64) {
-        self.body_bytes.fetch_add(bytes, Relaxed);
-    }
-
-    pub(crate) fn refused(&self) {
-        self.refused.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn handshake_failed(&self) {
-        self.handshake_failures.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn cut_off(&self) {
-        self.cut_off.fetch_add(1, Relaxed);
-    }
-
-    /// All of them, read one after another.
-    pub fn read(&self) -> Counts {
-        let [c1, c2, c3, c4, c5] = &self.classes;
-        Counts {
-            requests: self.requests.load(Relaxed),
-            body_bytes: self.body_bytes.load(Relaxed),
-            classes: [c1, c2, c3, c4, c5].map(|class| class.load(Relaxed)),
-            open: self.open.load(Relaxed),
-            connections: self.connections.load(Relaxed),
-            refused: self.refused.load(Relaxed),
-            handshake_failures: self.handshake_failures.load(Relaxed),
-            cut_off: self.cut_off.load(Relaxed),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

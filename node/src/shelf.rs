@@ -1,41 +1,66 @@
-//! The bytes of all files of a cut, each once, whatever paths lead to them.
+//! The bytes of all files of a cut, each once, whatever paths lead to them, in every coding that they are sent in.
 //!
-//! What visitors fetch most (small pages and data) lies in memory within a budget; the rest stays in the packs. Bytes
-//! that the previous snapshot already holds are shared with it, so two snapshots cost little more than one.
+//! What visitors fetch most (small pages and data) lies in memory within a budget, with all its codings, before the
+//! flip; the rest is mapped from the packs, and gets the codings that the package did not bring once the cut is served.
+//! Bytes that the previous snapshot already holds are shared with it, so two snapshots cost little more than one.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use bytes::Bytes;
 use difusor_proto::{
-    Digest, Manifest,
+    Digest, Manifest, Sha256,
     manifest::{Deflated, Entry},
-    store::{Form, Store},
+    store::{Form as AtRest, Store},
 };
-use http::HeaderValue;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::{
-    content::{Content, GZIP_FRAME, Packed},
+    block::Block,
+    codings::{self, Moment},
+    content::{Content, GZIP_FRAME, Place},
+    digest_field::repr_digest,
+    negotiate::Coding,
     site::{SiteError, SiteOptions},
 };
 
-/// One way to send a file, with the header values that belong to it alone.
-#[derive(Debug, Clone)]
-pub struct Representation {
+/// Files shorter than this are sent as they are or as the package's own gzip: another coding saves a few bytes of a
+/// packet.
+const CODED_FROM: u64 = 512;
+
+/// A further coding is kept if it takes off at least this part (one in so many) of the smallest form so far.
+const WORTH: u64 = 25;
+
+/// Largest file that brotli codes behind the flip: it is four times slower than Zstandard, and saves little more.
+const BROTLI_UP_TO: u64 = 4 << 20;
+
+/// One way to send a file.
+#[derive(Debug)]
+pub struct Form {
+    /// How its bytes are coded.
+    pub coding: Coding,
     /// Strong entity tag, with its quotes.
-    pub tag: HeaderValue,
-    /// `Content-Length`.
-    pub length: HeaderValue,
+    pub tag: String,
     /// The bytes.
     pub content: Content,
+    /// The file that it is a form of.
+    digest: Digest,
+    suffix: String,
+    /// True if its fields tell its SHA-256.
+    is_hashed: bool,
+    /// All fields of the form, for an answer with the whole of it.
+    pub whole: Block,
+    /// The same without its length, for an answer with a part of it.
+    pub part: Block,
+    /// What a 304 carries of it.
+    pub unchanged: Block,
 }
 
-/// All ways to send a file.
+/// All ways to send a file; the file's own bytes are always one of them.
 #[derive(Debug)]
 pub struct Forms {
-    /// The bytes of the package's file.
-    pub identity: Representation,
-    /// The gzip form, if it is smaller.
-    pub gzip: Option<Representation>,
+    identity: Form,
+    /// Smallest first.
+    coded: Vec<Arc<Form>>,
 }
 
 /// The forms of every file of a cut.
@@ -60,12 +85,80 @@ struct Budget {
     left: u64,
 }
 
-impl Representation {
-    /// Bytes in memory under the tag that `digest` and `suffix` make.
-    pub(crate) fn new(digest: &Digest, suffix: &str, content: Content) -> Self {
-        // Hex digits and the suffixes of this module are always valid in a header.
-        let tag = HeaderValue::try_from(format!("\"{digest}{suffix}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Self { tag, length: content.len().into(), content }
+impl Form {
+    /// A form named by what it is a form of; `suffix` makes its tag differ from those of other forms.
+    fn new(digest: Digest, suffix: String, coding: Coding, content: Content, sha256: Option<Sha256>) -> Self {
+        let tag = format!("\"{digest}{suffix}\"");
+        let unchanged = Block::new([("etag", tag.as_str())]);
+        let mut part = unchanged.clone();
+        if coding != Coding::Identity {
+            part.push("content-encoding", coding.name());
+        }
+        if let Some(sha256) = &sha256 {
+            part.push("repr-digest", &repr_digest(sha256.as_bytes()));
+        }
+        let mut whole = part.clone();
+        whole.push("content-length", &content.len().to_string());
+        Self { coding, tag, content, digest, suffix, is_hashed: sha256.is_some(), whole, part, unchanged }
+    }
+
+    fn identity(digest: Digest, content: Content, sha256: Sha256) -> Self {
+        Self::new(digest, String::new(), Coding::Identity, content, Some(sha256))
+    }
+
+    /// A coded form: its tag says which bytes it is made of, since two packages, or two versions of this program, may
+    /// have coded the same file in two ways, and a strong tag promises equal bytes.
+    fn coded(digest: Digest, coding: Coding, content: Content, hash: bool) -> Self {
+        let made_of = content.digest().to_string();
+        let suffix = format!("-{}-{}", coding.name(), made_of.get(..16).unwrap_or_default());
+        let sha256 = hash.then(|| content.sha256());
+        Self::new(digest, suffix, coding, content, sha256)
+    }
+
+    /// The same form, with its digest.
+    fn hashed(&self) -> Self {
+        let sha256 = self.content.sha256();
+        Self::new(self.digest, self.suffix.clone(), self.coding, self.content.clone(), Some(sha256))
+    }
+}
+
+impl Forms {
+    /// A file that has only its own bytes.
+    pub(crate) fn plain(bytes: Bytes) -> Self {
+        let (digest, sha256) = (Digest::of(&bytes), Sha256::of(&bytes));
+        Self { identity: Form::identity(digest, Content::memory(bytes), sha256), coded: Vec::new() }
+    }
+
+    /// The file's own bytes.
+    pub fn identity(&self) -> &Form {
+        &self.identity
+    }
+
+    /// The other forms, smallest first.
+    pub fn coded(&self) -> &[Arc<Form>] {
+        &self.coded
+    }
+
+    /// The form in this coding, if there is one.
+    pub fn get(&self, coding: Coding) -> Option<&Form> {
+        match coding {
+            Coding::Identity => Some(&self.identity),
+            _ => self.coded.iter().find(|form| form.coding == coding).map(AsRef::as_ref),
+        }
+    }
+
+    /// All forms.
+    pub fn iter(&self) -> impl Iterator<Item = &Form> {
+        self.coded.iter().map(AsRef::as_ref).chain([&self.identity])
+    }
+
+    fn new(identity: Form, mut coded: Vec<Arc<Form>>) -> Self {
+        coded.sort_by_key(|form| form.content.len());
+        Self { identity, coded }
+    }
+
+    fn memory(&self) -> u64 {
+        self.iter().filter(|form| form.content.place() == Place::Memory).map(|form| form.content.len()).sum()
     }
 }
 
@@ -80,7 +173,7 @@ impl Budget {
 }
 
 impl Shelf {
-    /// Finds every blob of the cut, and reads the hot ones.
+    /// Finds every blob of the cut, reads the hot ones, and codes those of them that are worth it. Uses all cores.
     ///
     /// # Errors
     /// [`SiteError`] if any blob is missing, has another length, or was read and is damaged.
@@ -91,14 +184,25 @@ impl Shelf {
         previous: Option<&Self>,
     ) -> Result<Self, SiteError> {
         let mut budget = Budget { each: options.hot_bytes, left: options.hot_total };
-        let mut shelf = Self::default();
+        let mut planned = Vec::with_capacity(manifest.entries.len());
         for wanted in by_demand(manifest) {
-            let digest = wanted.entry.digest;
-            let old = previous.and_then(|shelf| shelf.forms.get(&digest));
-            shelf.forms.insert(digest, Arc::new(forms(store, &wanted, &mut budget, old)?));
+            // The gzip form is the one that browsers get most, so it takes from the budget first.
+            let gzip = wanted.deflated.map(|deflated| deflated.len.saturating_add(GZIP_FRAME));
+            let hot_gzip = gzip.is_some_and(|len| len < wanted.entry.size && budget.take(len));
+            let hot = budget.take(wanted.entry.size);
+            planned.push((wanted, hot_gzip, hot));
         }
-        shelf.memory = options.hot_total - budget.left;
-        Ok(shelf)
+        let old = |digest: &Digest| previous.and_then(|shelf| shelf.forms.get(digest));
+        let filled: Result<Vec<_>, SiteError> = planned
+            .into_par_iter()
+            .map(|(wanted, hot_gzip, hot)| {
+                let digest = wanted.entry.digest;
+                Ok((digest, Arc::new(forms(store, &wanted, (hot_gzip, hot), options, old(&digest))?)))
+            })
+            .collect();
+        let forms: HashMap<_, _> = filled?.into_iter().collect();
+        let memory = forms.values().map(|forms| forms.memory()).sum();
+        Ok(Self { forms, memory })
     }
 
     pub(crate) fn get(&self, digest: &Digest) -> Option<&Arc<Forms>> {
@@ -108,6 +212,37 @@ impl Shelf {
     /// Bytes of files held in memory, those shared with other snapshots counted in.
     pub(crate) fn memory(&self) -> u64 {
         self.memory
+    }
+
+    /// Makes what large files still lack: codings, and the digests of those they have. Gives the files that gained
+    /// something. Takes seconds and one core; stops early, with what it has, when `stop` says so.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub(crate) fn complete(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        stop: impl Fn() -> bool,
+    ) -> io::Result<HashMap<Digest, Arc<Forms>>> {
+        let mut gained = HashMap::new();
+        for Wanted { entry, .. } in by_demand(manifest) {
+            if stop() {
+                break;
+            }
+            let Some(forms) = self.forms.get(&entry.digest) else { continue };
+            if let Some(forms) = complete(store, entry, forms)? {
+                gained.insert(entry.digest, Arc::new(forms));
+            }
+        }
+        Ok(gained)
+    }
+
+    /// The same shelf with these forms in the place of those it has.
+    pub(crate) fn with(&self, gained: HashMap<Digest, Arc<Forms>>) -> Self {
+        let mut forms = self.forms.clone();
+        forms.extend(gained);
+        Self { forms, memory: self.memory }
     }
 }
 
@@ -135,55 +270,103 @@ fn rank(media: &str) -> u8 {
 fn forms(
     store: &Store,
     wanted: &Wanted<'_>,
-    budget: &mut Budget,
+    (hot_gzip, hot): (bool, bool),
+    options: &SiteOptions,
     old: Option<&Arc<Forms>>,
 ) -> Result<Forms, SiteError> {
     let Wanted { entry, deflated } = wanted;
     let digest = &entry.digest;
     let missing = || SiteError::Missing { path: entry.path.clone(), digest: *digest };
+    let read = |source| SiteError::Read { path: entry.path.clone(), source };
+    let damaged = || SiteError::Damaged { path: entry.path.clone() };
 
-    // The gzip form is the one that browsers get, so it takes from the budget first.
-    let stream = if deflated.is_some() { store.blob(digest, Form::Deflate)? } else { None };
-    let gzip = match (deflated, stream) {
-        (Some(deflated), Some(stream)) if stream.len().saturating_add(GZIP_FRAME) < entry.size => {
-            // Strong tags promise equal bytes, and another package may have deflated the same file in another way.
-            let suffix = format!("-gzip-{}", stream.len());
-            let packed = Packed::gzip(stream, deflated, entry.size);
-            let content = place(packed, budget, old.and_then(|forms| forms.gzip.as_ref()), entry, |_| true)?;
-            Some(Representation::new(digest, &suffix, content))
+    // What is in memory is taken from there; what is mapped is mapped anew, so that a pack that is given up is not held.
+    let known = old.map(|forms| &forms.identity.content).filter(|content| hot && content.place() == Place::Memory);
+    let identity = match known {
+        Some(content) => content.clone(),
+        None => {
+            let blob = store.blob(digest, AtRest::Identity)?.ok_or_else(missing)?;
+            let mapped = Content::plain(&blob).map_err(read)?;
+            let content = if hot { mapped.heat() } else { mapped };
+            if hot && content.digest() != *digest {
+                return Err(damaged());
+            }
+            content
         }
-        _ => None,
     };
-
-    let packed = Packed::plain(store.blob(digest, Form::Identity)?.ok_or_else(missing)?);
-    let true_to_name = |bytes: &[u8]| Digest::of(bytes) == *digest;
-    let content = place(packed, budget, old.map(|forms| &forms.identity), entry, true_to_name)?;
-    if content.len() != entry.size {
-        return Err(SiteError::Damaged { path: entry.path.clone() });
+    if identity.len() != entry.size {
+        return Err(damaged());
     }
-    Ok(Forms { identity: Representation::new(digest, "", content), gzip })
+
+    let known = |coding| {
+        let form = old.into_iter().flat_map(|forms| &forms.coded).find(|form| form.coding == coding);
+        form.filter(|form| form.content.place() != Place::Pack).map(Arc::clone)
+    };
+    let mut coded = Vec::new();
+    if let Some(deflated) = deflated {
+        let len = deflated.len.saturating_add(GZIP_FRAME);
+        if let Some(form) = known(Coding::Gzip).filter(|form| hot_gzip && form.content.len() == len) {
+            coded.push(form);
+        } else if len < entry.size
+            && let Some(stream) = store.blob(digest, AtRest::Deflate)?
+        {
+            let content = Content::gzip(&stream, deflated, entry.size).map_err(read)?;
+            let content = if hot_gzip { content.heat() } else { content };
+            coded.push(Arc::new(Form::coded(*digest, Coding::Gzip, content, hot_gzip)));
+        }
+    }
+    let has_gzip = !coded.is_empty();
+    if options.coded && entry.size >= CODED_FROM && codings::worth_coding(&entry.media) {
+        let smallest = coded.first().map_or(entry.size, |form| form.content.len());
+        for coding in [Coding::Gzip, Coding::Brotli, Coding::Zstd] {
+            if coding == Coding::Gzip && (has_gzip || deflated.is_some() && hot_gzip) {
+                continue;
+            }
+            if let Some(form) = known(coding) {
+                coded.push(form);
+            } else if hot
+                && let Some(plain) = identity.pieces(0..entry.size).next()
+                && let Some(bytes) = codings::encode(&plain, coding, Moment::BeforeFlip, worth(smallest))
+            {
+                coded.push(Arc::new(Form::coded(*digest, coding, Content::memory(bytes), true)));
+            }
+        }
+    }
+    Ok(Forms::new(Form::identity(*digest, identity, entry.sha256), coded))
 }
 
-/// Into memory, if the budget allows it: from the previous snapshot if that has it, else from the disk.
-fn place(
-    packed: Packed,
-    budget: &mut Budget,
-    old: Option<&Representation>,
-    entry: &Entry,
-    whole: impl FnOnce(&[u8]) -> bool,
-) -> Result<Content, SiteError> {
-    if !budget.take(packed.len()) {
-        return Ok(Content::Packed(packed));
+/// The size below which another form is worth having.
+fn worth(smallest: u64) -> u64 {
+    smallest - smallest / WORTH
+}
+
+/// The forms with what they lacked; `None` if they lack nothing.
+fn complete(store: &Store, entry: &Entry, forms: &Forms) -> io::Result<Option<Forms>> {
+    let mut changed = false;
+    let mut coded: Vec<Arc<Form>> = Vec::new();
+    for form in &forms.coded {
+        changed |= !form.is_hashed;
+        coded.push(if form.is_hashed { Arc::clone(form) } else { Arc::new(form.hashed()) });
     }
-    match old.map(|old| &old.content) {
-        Some(Content::Memory(bytes)) if bytes.len() as u64 == packed.len() => Ok(Content::Memory(bytes.clone())),
-        _ => {
-            let read = |source| SiteError::Read { path: entry.path.clone(), source };
-            let bytes = packed.read(0..packed.len()).map_err(read)?;
-            if !whole(&bytes) {
-                return Err(SiteError::Damaged { path: entry.path.clone() });
+    let content = &forms.identity.content;
+    let is_bulk = content.place() != Place::Memory && entry.size >= CODED_FROM;
+    if is_bulk && codings::worth_coding(&entry.media) {
+        let plain = content.pieces(0..entry.size).next().unwrap_or_default();
+        for coding in [Coding::Gzip, Coding::Zstd, Coding::Brotli] {
+            let has = coded.iter().any(|form| form.coding == coding);
+            if has || (coding == Coding::Brotli && entry.size > BROTLI_UP_TO) {
+                continue;
             }
-            Ok(Content::Memory(Bytes::from(bytes)))
+            let smallest = coded.iter().map(|form| form.content.len()).min().unwrap_or(entry.size);
+            if let Some(bytes) = codings::encode(&plain, coding, Moment::Behind, worth(smallest)) {
+                let mut scratch = store.scratch()?;
+                scratch.put(&bytes)?;
+                let content = Content::scratch(scratch.finish()?);
+                coded.push(Arc::new(Form::coded(entry.digest, coding, content, true)));
+                changed = true;
+            }
         }
     }
+    let identity = || Form::identity(entry.digest, content.clone(), entry.sha256);
+    Ok(changed.then(|| Forms::new(identity(), coded)))
 }

@@ -5,29 +5,29 @@
 //! served, not even in part. Nothing in it changes after it was built; serving another cut means another snapshot.
 //!
 //! Addresses of a cut: each file under its own name; a file `index.html` under the name of its folder with a slash at
-//! the end as well, to which the name without the slash leads. Names below [`wellknown::FOLDER`] are the node's: a file
-//! of the package there is not shown, since it could pass for a proof.
+//! the end as well, to which the name without the slash leads; and the files of earlier cuts whose names this one does
+//! not have ([`past`](Site::find)), so that a download or a page that outlives its cut does not break. Names below
+//! [`wellknown::FOLDER`] are the node's: a file of the package there is not shown, since it could pass for a proof.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::Arc,
+};
 
 use difusor_proto::{CutKey, Digest, Manifest, Signed, SitePath, VerifyingKey, store::Store, store::StoreError};
-use http::HeaderValue;
-use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 
 use crate::{
     address,
+    block::Block,
+    policy::Policy,
     shelf::{Forms, Shelf},
+    tick::{self, Class, http_date},
     wellknown,
 };
 
 #[cfg(test)]
 pub(crate) mod fixture;
-
-/// How long an answer may be used without asking again.
-///
-/// Cuts come at least three minutes apart, and a visitor must never see one for much longer than another does: a
-/// quarter of a minute keeps that small, while a cache in front still takes nearly all of a flood.
-pub(crate) const CACHE_CONTROL: &str = "public, max-age=15, must-revalidate";
 
 /// The file that a folder's address stands for.
 const INDEX: &str = "index.html";
@@ -41,13 +41,19 @@ pub struct SiteOptions {
     pub hot_bytes: u64,
     /// Most bytes of bodies kept in memory by one snapshot.
     pub hot_total: u64,
+    /// Whether to make codings that the package did not bring.
+    pub coded: bool,
+    /// The UDP port of HTTP/3, to be announced (RFC 7838).
+    pub http3: Option<u16>,
+    /// What the operator decides.
+    pub policy: Arc<Policy>,
 }
 
 impl SiteOptions {
     /// The defaults: half of the files of real sites have less than 1 KB, and a whole site without its downloads fits
     /// into the total.
     pub fn new(key: VerifyingKey) -> Self {
-        Self { key, hot_bytes: 64 << 10, hot_total: 64 << 20 }
+        Self { key, hot_bytes: 64 << 10, hot_total: 64 << 20, coded: true, http3: None, policy: Arc::default() }
     }
 }
 
@@ -85,20 +91,62 @@ pub enum SiteError {
     /// Something of the manifest cannot stand in a header.
     #[error("`{0}` has a media type that is none")]
     Media(SitePath),
+    /// Room for what is made behind the flip.
+    #[error("coding large files: {0}")]
+    Scratch(#[from] io::Error),
     /// The document about the cut could not be written.
     #[error("the description of the cut: {0}")]
     Document(#[from] serde_json::Error),
 }
 
-/// A file at an address: its forms, and the header values that depend on the address.
+/// What all files of a media type share.
 #[derive(Debug)]
+pub struct Media {
+    /// `Content-Type`, and for pages who may embed them.
+    pub fields: Block,
+    /// The type itself.
+    pub name: String,
+    /// True if files of this type may come in several codings.
+    pub varies: bool,
+    /// True for pages.
+    pub is_page: bool,
+}
+
+/// A file at an address.
+#[derive(Debug, Clone)]
 pub struct Entity {
-    /// `Content-Type`.
-    pub media: HeaderValue,
-    /// `Cache-Control`.
-    pub cache: HeaderValue,
+    /// Its media type.
+    pub media: Arc<Media>,
+    /// How caches may treat it.
+    pub class: Class,
+    /// How soon it is needed (RFC 9218).
+    pub urgency: u8,
     /// What can be sent.
     pub forms: Arc<Forms>,
+    digest: Digest,
+}
+
+/// What all answers from a cut share.
+#[derive(Debug)]
+pub struct About {
+    /// The cut.
+    pub cut: CutKey,
+    /// `Last-Modified` of all its files, Unix seconds.
+    pub modified: u64,
+    /// The field that names the cut.
+    pub name: Block,
+    /// The fields, for what comes in one form.
+    pub fields: Block,
+    /// The same with `Vary: accept-encoding`.
+    pub varied: Block,
+}
+
+impl About {
+    /// The fields for this file.
+    pub fn of(&self, entity: &Entity) -> &Block {
+        // A package may have deflated what is of no type that is worth coding.
+        if entity.media.varies || !entity.forms.coded().is_empty() { &self.varied } else { &self.fields }
+    }
 }
 
 /// What an address leads to.
@@ -106,23 +154,37 @@ pub struct Entity {
 pub enum Route {
     /// A file.
     File(Arc<Entity>),
-    /// A folder whose address lacks the slash at its end; the `Location` that has it.
-    Folder(HeaderValue),
+    /// A folder whose address lacks the slash at its end; the fields with the `Location` that has it.
+    Folder(Arc<Block>),
+}
+
+/// What was found at an address, and in which cut.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// What it leads to.
+    pub route: &'a Route,
+    /// The cut that it is from.
+    pub about: &'a Arc<About>,
 }
 
 /// The snapshot.
 #[derive(Debug)]
 pub struct Site {
-    cut: CutKey,
-    name: HeaderValue,
-    modified: HeaderValue,
-    routes: HashMap<Box<str>, Route>,
+    about: Arc<About>,
+    routes: HashMap<Box<[u8]>, Route>,
+    /// Files of earlier cuts under names that this one does not have.
+    past: HashMap<Box<[u8]>, (Route, Arc<About>)>,
+    /// The cuts that are addressable, oldest first, this one last.
+    cuts: VecDeque<CutKey>,
     shelf: Shelf,
+    /// True once nothing is left to be made behind the flip.
+    is_finished: bool,
 }
 
 impl Site {
     /// Builds the snapshot of a cut of which every blob is in the store. `manifest` is what `signed` says, verified
-    /// by the caller. Blocks: reads what is to be kept in memory, unless `previous` has it.
+    /// by the caller. Takes over what `previous` has, and what it knows of the past, unless it is of the same cut.
+    /// Blocks: reads and codes what is to be kept in memory.
     ///
     /// # Errors
     /// [`SiteError`]; there is no such thing as a partial snapshot.
@@ -138,55 +200,81 @@ impl Site {
             return Err(SiteError::OtherCut(cut.seq));
         }
         let shelf = Shelf::fill(store, manifest, options, previous.map(|site| &site.shelf))?;
+        let about = Arc::new(about(cut, manifest, options));
         let mut routes = HashMap::with_capacity(manifest.entries.len().saturating_mul(2));
-        let mut medias = HashMap::new();
+        let mut medias: HashMap<&str, Arc<Media>> = HashMap::new();
         for entry in &manifest.entries {
-            let forms = shelf.get(&entry.digest).filter(|forms| forms.identity.content.len() == entry.size);
+            let forms = shelf.get(&entry.digest);
             let forms = forms.ok_or_else(|| SiteError::Damaged { path: entry.path.clone() })?;
             // A site has a few media types and thousands of files: they share the values.
             let media = match medias.get(entry.media.as_str()) {
-                Some(media) => HeaderValue::clone(media),
+                Some(media) => Arc::clone(media),
                 None => {
-                    let media = HeaderValue::from_str(&entry.media);
-                    let media = media.map_err(|_| SiteError::Media(entry.path.clone()))?;
-                    medias.insert(entry.media.as_str(), media.clone());
+                    let media = media(&entry.media, &options.policy);
+                    let media = Arc::new(media.ok_or_else(|| SiteError::Media(entry.path.clone()))?);
+                    medias.insert(&entry.media, Arc::clone(&media));
                     media
                 }
             };
-            if entry.path.as_str().starts_with(wellknown::FOLDER) {
+            let name = entry.path.as_str();
+            if name.starts_with(wellknown::FOLDER) {
                 continue;
             }
-            let cache = HeaderValue::from_static(CACHE_CONTROL);
-            let entity = Arc::new(Entity { media, cache, forms: Arc::clone(forms) });
-            add_folder(&mut routes, entry.path.as_str(), &entity);
-            routes.insert(entry.path.as_str().into(), Route::File(entity));
+            // A name that had other bytes before does not change with them, whatever it looks like, and may have others
+            // again.
+            let had_others = || match previous.and_then(|site| site.routes.get(name.as_bytes())) {
+                Some(Route::File(before)) => before.digest != entry.digest || before.class == Class::Results,
+                _ => false,
+            };
+            let class = match tick::class(name, &entry.media) {
+                Class::Hashed if had_others() => Class::Results,
+                class => class,
+            };
+            let urgency = urgency(&media.name);
+            let entity = Entity { media, class, urgency, forms: Arc::clone(forms), digest: entry.digest };
+            let entity = Arc::new(entity);
+            add_folder(&mut routes, name, &entity, &options.policy.mount);
+            routes.insert(name.as_bytes().into(), Route::File(entity));
         }
-        for (name, entity) in wellknown::documents(cut, signed, manifest, &options.key)? {
-            routes.insert(name.into(), Route::File(Arc::new(entity)));
+        for (name, media, bytes) in wellknown::documents(cut, signed, manifest, &options.key)? {
+            let media = media_of_node(media);
+            let digest = Digest::of(&bytes);
+            let forms = Arc::new(Forms::plain(bytes.into()));
+            let entity = Entity { media, class: Class::Proof, urgency: urgency(""), forms, digest };
+            routes.insert(name.into_bytes().into(), Route::File(Arc::new(entity)));
         }
-        let name = format!("{}/{}", cut.label, cut.seq);
-        let name = HeaderValue::try_from(name).map_err(|_| SiteError::OtherCut(cut.seq))?;
-        Ok(Self { cut, name, modified: modified(manifest.accepted_ms), routes, shelf })
+        let mut site =
+            Self { about, routes, past: HashMap::new(), cuts: VecDeque::from([cut]), shelf, is_finished: false };
+        if let Some(previous) = previous {
+            site.remember(previous, options.policy.keep);
+        }
+        Ok(site)
     }
 
     /// Which cut this is.
     pub fn cut(&self) -> CutKey {
-        self.cut
+        self.about.cut
     }
 
-    /// What the path of a request leads to; `None` if nothing of this cut is there.
-    pub fn find(&self, path: &str) -> Option<&Route> {
-        self.routes.get(address::decode(path)?.as_ref())
+    /// What all answers from this cut share.
+    pub fn about(&self) -> &Arc<About> {
+        &self.about
     }
 
-    /// The label and number of the cut, as every answer from it carries them.
-    pub fn name(&self) -> &HeaderValue {
-        &self.name
+    /// What the path of a request leads to: in this cut, or in the newest of those before that has it. `None` if
+    /// nothing is there. The path is without the mount, and still percent-encoded.
+    pub fn find(&self, path: &[u8]) -> Option<Found<'_>> {
+        let name = address::decode(path)?;
+        if let Some(route) = self.routes.get(name.as_ref()) {
+            return Some(Found { route, about: &self.about });
+        }
+        let (route, about) = self.past.get(name.as_ref())?;
+        Some(Found { route, about })
     }
 
-    /// When the cut came to be: `Last-Modified` of all its files.
-    pub fn modified(&self) -> &HeaderValue {
-        &self.modified
+    /// What this cut has under exactly this name.
+    pub fn route(&self, name: &str) -> Option<&Route> {
+        self.routes.get(name.as_bytes())
     }
 
     /// Addresses of this cut.
@@ -203,26 +291,142 @@ impl Site {
     pub fn memory(&self) -> u64 {
         self.shelf.memory()
     }
-}
 
-/// The addresses that an index document has as its folder. A file with the folder's own name keeps its address.
-fn add_folder(routes: &mut HashMap<Box<str>, Route>, name: &str, index: &Arc<Entity>) {
-    let Some(folder) = name.strip_suffix(INDEX).filter(|folder| folder.is_empty() || folder.ends_with('/')) else {
-        return;
-    };
-    routes.insert(folder.into(), Route::File(Arc::clone(index)));
-    if let Some(bare) = folder.strip_suffix('/')
-        && let Ok(location) = HeaderValue::try_from(address::encode(folder))
-    {
-        routes.entry(bare.into()).or_insert(Route::Folder(location));
+    /// The cuts that are addressable, oldest first, this one last.
+    pub fn cuts(&self) -> impl Iterator<Item = &CutKey> {
+        self.cuts.iter()
+    }
+
+    /// True once everything was made that may be made behind the flip.
+    pub fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    /// The same cut with everything that may be made behind the flip, and with the past that `older` knows if this one
+    /// knows none. Takes seconds and one core, and gives up when `stop` says so.
+    ///
+    /// # Errors
+    /// [`SiteError`]; this snapshot goes on being good.
+    pub fn finish(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        options: &SiteOptions,
+        older: Option<&Self>,
+        stop: impl Fn() -> bool,
+    ) -> Result<Self, SiteError> {
+        let gained = if options.coded { self.shelf.complete(store, manifest, &stop)? } else { HashMap::new() };
+        let mut routes = self.routes.clone();
+        for route in routes.values_mut() {
+            if let Route::File(entity) = route
+                && let Some(forms) = gained.get(&entity.digest)
+            {
+                *route = Route::File(Arc::new(Entity { forms: Arc::clone(forms), ..Entity::clone(entity) }));
+            }
+        }
+        let mut site = Self {
+            about: Arc::clone(&self.about),
+            routes,
+            past: self.past.clone(),
+            cuts: self.cuts.clone(),
+            shelf: self.shelf.with(gained),
+            is_finished: !stop(),
+        };
+        if let Some(older) = older.filter(|_| self.cuts.len() == 1) {
+            site.remember(older, options.policy.keep);
+        }
+        Ok(site)
+    }
+
+    /// Makes what `before` has and this cut has not addressable, `keep` cuts back.
+    fn remember(&mut self, before: &Self, keep: usize) {
+        let mut cuts = before.cuts.clone();
+        if before.cut() == self.cut() {
+            cuts.pop_back();
+        }
+        // After a rollback, this cut may be among them.
+        cuts.retain(|cut| *cut != self.cut());
+        cuts.push_back(self.cut());
+        while cuts.len() > keep.max(1) {
+            cuts.pop_front();
+        }
+        let is_kept = |about: &About| cuts.contains(&about.cut) && about.cut != self.cut();
+        let own = before.routes.iter().map(|(name, route)| (name, route, &before.about));
+        let past = before.past.iter().map(|(name, (route, about))| (name, route, about));
+        let kept = past.chain(own).filter(|(name, _, about)| is_kept(about) && !self.routes.contains_key(*name));
+        self.past = kept.map(|(name, route, about)| (name.clone(), (route.clone(), Arc::clone(about)))).collect();
+        self.cuts = cuts;
     }
 }
 
-/// A date as HTTP writes it (RFC 9110 section 5.6.7).
-fn modified(unix_ms: u64) -> HeaderValue {
-    let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
-    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap_or_default();
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+/// The addresses that an index document has as its folder. A file with the folder's own name keeps its address.
+fn add_folder(routes: &mut HashMap<Box<[u8]>, Route>, name: &str, index: &Arc<Entity>, mount: &str) {
+    let Some(folder) = name.strip_suffix(INDEX).filter(|folder| folder.is_empty() || folder.ends_with('/')) else {
+        return;
+    };
+    routes.insert(folder.as_bytes().into(), Route::File(Arc::clone(index)));
+    if let Some(bare) = folder.strip_suffix('/') {
+        // Only names of the manifest get here, so the target is always of this site.
+        let location = format!("{}{}", mount.trim_end_matches('/'), address::encode(folder));
+        let fields = Block::new([("location", location.as_str()), ("content-length", "0")]);
+        routes.entry(bare.as_bytes().into()).or_insert(Route::Folder(Arc::new(fields)));
+    }
+}
+
+/// The fields that every answer from a cut has.
+fn about(cut: CutKey, manifest: &Manifest, options: &SiteOptions) -> About {
+    let modified = http_date(manifest.accepted_ms);
+    let name = format!("{}/{}", cut.label, cut.seq);
+    let name = Block::new([("difusor-cut", name.as_str())]);
+    let mut fields = name.clone();
+    for (name, value) in [
+        ("last-modified", modified.as_str()),
+        ("accept-ranges", "bytes"),
+        ("access-control-allow-origin", "*"),
+        ("access-control-expose-headers", "difusor-cut, repr-digest, etag, content-range, accept-ranges, date"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        fields.push(name, value);
+    }
+    if let Some(port) = options.http3 {
+        fields.push("alt-svc", &format!("h3=\":{port}\"; ma=86400"));
+    }
+    let hsts = options.policy.hsts.0.as_secs();
+    if hsts > 0 {
+        fields.push("strict-transport-security", &format!("max-age={hsts}"));
+    }
+    let mut varied = fields.clone();
+    varied.push("vary", "accept-encoding");
+    About { cut, modified: manifest.accepted_ms / 1000, name, fields, varied }
+}
+
+/// The values of a media type; `None` if it cannot stand in a field.
+fn media(name: &str, policy: &Policy) -> Option<Media> {
+    if name.is_empty() || !name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return None;
+    }
+    let is_page = name == "text/html";
+    let mut fields = Block::new([("content-type", name)]);
+    if is_page && !policy.embed.is_empty() {
+        fields.push("content-security-policy", &format!("frame-ancestors {}", policy.embed.join(" ")));
+    }
+    Some(Media { fields, name: name.to_owned(), varies: crate::codings::worth_coding(name), is_page })
+}
+
+/// The same for the node's own documents.
+fn media_of_node(name: &str) -> Arc<Media> {
+    let fields = Block::new([("content-type", name)]);
+    Arc::new(Media { fields, name: name.to_owned(), varies: false, is_page: false })
+}
+
+/// Pages and what draws them first, data next, downloads last (RFC 9218 section 4.1).
+fn urgency(media: &str) -> u8 {
+    match media {
+        "text/html" | "text/css" => 1,
+        "text/javascript" | "application/json" => 2,
+        "text/csv" | "application/zip" | "application/octet-stream" | "video/mp4" => 6,
+        _ => 4,
+    }
 }
 
 #[cfg(test)]

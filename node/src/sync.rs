@@ -29,6 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    observe::Observatory,
     enrol::{resolve, unspecified},
     gate::{Gate, GateError},
     stage::{Budget, Stage, StageError},
@@ -57,6 +58,8 @@ const FIRST_PINGS: u32 = 4;
 pub struct Sync {
     /// Decides what is served.
     pub gate: Arc<Gate>,
+    /// What is counted while serving.
+    pub observatory: Arc<Observatory>,
     /// Where cuts go.
     pub store: Store,
     /// The pinned key.
@@ -287,11 +290,11 @@ impl Session {
 
     fn report(&self) {
         let Offset { offset_us, rtt_us } = self.offset();
-        let counts = self.sync.gate.serving.counters.read();
+        let counts = self.sync.observatory.totals();
         self.say(FromNode::Ping { sent: unix_us() });
         self.say(FromNode::Report(Report {
             rss: process::resident().0,
-            requests: counts.requests,
+            requests: counts.requests(),
             bytes: counts.body_bytes,
             refused: self.sync.refused.all(),
             offset_us,

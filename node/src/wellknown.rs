@@ -7,25 +7,16 @@
 //!
 //! These are the node's own documents: no file of a package can take their place.
 
-use bytes::Bytes;
 use difusor_proto::{
     CutKey, Digest, Manifest, Sha256, Signed, VerifyingKey, digest::encode_hex, manifest::Entry, sign::Statement,
 };
-use http::HeaderValue;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{
-    content::Content,
-    shelf::{Forms, Representation},
-    site::{Entity, SiteError},
-};
+use crate::site::SiteError;
 
 /// Where these documents are (RFC 8615), with the slash at the end.
 pub const FOLDER: &str = ".well-known/difusor/";
-
-/// Whoever asks for a proof asks about now: caches keep it, and ask again each time.
-const CACHE_CONTROL: &str = "no-cache";
 
 #[derive(Serialize)]
 struct Cut<'a> {
@@ -64,7 +55,7 @@ impl<'a> From<&'a Entry> for File<'a> {
     }
 }
 
-/// The documents of a cut, by name.
+/// The documents of a cut: name, media type, bytes.
 ///
 /// # Errors
 /// [`SiteError::Document`] if one cannot be written.
@@ -73,7 +64,7 @@ pub(crate) fn documents(
     signed: &Signed<Manifest>,
     manifest: &Manifest,
     key: &VerifyingKey,
-) -> Result<[(String, Entity); 3], SiteError> {
+) -> Result<[(String, &'static str, Vec<u8>); 3], SiteError> {
     let accepted = i64::try_from(manifest.accepted_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let described = Cut {
         cut: cut.seq,
@@ -90,18 +81,8 @@ pub(crate) fn documents(
     let described = serde_json::to_vec(&described)?;
     let line = format!("{} {} {}\n", cut.seq, cut.label, cut.root);
     Ok([
-        document("cut.json", "application/json", described),
-        document("manifest", "application/octet-stream", signed.bytes().to_vec()),
-        document("root", "text/plain", line.into_bytes()),
+        (format!("{FOLDER}cut.json"), "application/json", described),
+        (format!("{FOLDER}manifest"), "application/octet-stream", signed.bytes().to_vec()),
+        (format!("{FOLDER}root"), "text/plain", line.into_bytes()),
     ])
-}
-
-fn document(name: &str, media: &'static str, bytes: Vec<u8>) -> (String, Entity) {
-    let identity = Representation::new(&Digest::of(&bytes), "", Content::Memory(Bytes::from(bytes)));
-    let entity = Entity {
-        media: HeaderValue::from_static(media),
-        cache: HeaderValue::from_static(CACHE_CONTROL),
-        forms: Forms { identity, gzip: None }.into(),
-    };
-    (format!("{FOLDER}{name}"), entity)
 }

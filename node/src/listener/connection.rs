@@ -1,138 +1,460 @@
 //! One connection from accept to close: TLS, then HTTP/2 or HTTP/1.1 as ALPN says.
 //!
+//! One future, polled when the socket or a timer says so, moves bytes between the socket, TLS and the protocol's
+//! [`Engine`]; it makes no system call that it can do without, and copies bodies only into the records that are sent.
 //! The protocol is chosen by ALPN and not by looking at the first bytes, because waiting for first bytes is a state
-//! without a timer. Whatever state a connection is in, some deadline runs: handshake, head, or [`Pulse`].
+//! without a timer. Whatever state a connection is in, one deadline runs: of the handshake, of a head, or of a client
+//! that neither asks nor reads.
 
 use std::{
+    cell::RefCell,
     io,
-    pin::{Pin, pin},
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use hyper::server::conn::{http1, http2};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use bytes::BytesMut;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
+use tokio::{net::TcpStream, time::Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::{Limits, socket::Socket};
+use crate::{
+    certificate::H2,
+    desk::{Counter, Visit},
+    engine::{Engine, Outbox, State},
+    http1::Http1,
+    http2::{Http2, Http2Limits},
+    observe::{Failure, Handshake, Protocol},
+    proxied::{self, MAX_HEADER, Parsed},
 };
-use rustls::ServerConfig;
-use tokio::{net::TcpStream, time::timeout_at};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::sync::CancellationToken;
 
-use super::{Limits, pulse::Pulse, requests};
-use crate::{certificate::H2, serving::Serving};
+/// Decrypted bytes that may wait to be read by the protocol: a head, and what a client sends ahead of the answers.
+const MAX_INPUT: usize = 64 << 10;
 
-/// Largest head of a request: addresses have at most 3 KiB, browsers send one or two more, and cookies of the
-/// embedding portal may come along. HTTP/2 counts after decompression (RFC 9113 section 6.5.2); in HTTP/1 the same
-/// bound holds for what is buffered of a response.
-const MAX_HEAD: u32 = 32 << 10;
+/// What the protocol may have to say (not counting bodies) to a client that does not listen, before it is no longer
+/// listened to either.
+const MAX_BACKLOG: usize = 64 << 10;
 
-/// What HTTP/2 buffers of each response beyond what the client's window takes.
-const MAX_SEND: usize = 128 << 10;
+/// Bytes encrypted ahead of the socket: at first and for slow readers, and for those who keep up. A record of TLS holds
+/// 16 KiB, and many records in one system call cost less than one in each.
+const MIN_AHEAD: usize = 32 << 10;
+const MAX_AHEAD: usize = 256 << 10;
 
-/// Requests have no bodies that anyone reads: the smallest windows that RFC 9113 section 6.9.2 starts with.
-const WINDOW: u32 = 65_535;
+/// Turns of one poll before other connections get theirs.
+const MAX_TURNS: usize = 16;
 
-/// Resets of streams that the client asked for and gave up before they were answered (CVE-2023-44487): beyond this
-/// the connection is closed.
-const MAX_RESETS: usize = 20;
+/// How long a client may take to close its side once everything was sent: closing before it has read all would destroy
+/// what is still on its way (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
 
-/// How often a silent HTTP/2 connection is asked whether anyone is there, and how long the answer may take. Phones
-/// leave their network without saying so.
-const PING: Duration = Duration::from_secs(20);
-const PONG: Duration = Duration::from_secs(10);
-
-/// What all connections share.
+/// What the connections of one thread share.
 pub(super) struct Front {
-    pub(super) serving: Arc<Serving>,
-    tls: TlsAcceptor,
-    limits: Limits,
-    http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    pub(super) counter: Rc<Counter>,
+    pub(super) tls: Arc<ServerConfig>,
+    pub(super) limits: Limits,
+    pub(super) proxy_protocol: bool,
+    pub(super) drain: CancellationToken,
+    pub(super) room: RefCell<Room>,
 }
 
-impl Front {
-    pub(super) fn new(tls: Arc<ServerConfig>, limits: Limits, serving: Arc<Serving>) -> Self {
-        let mut http1 = http1::Builder::new();
-        // The number of headers stays at the library's hundred, which it parses without allocating.
-        http1.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD as usize);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            .max_header_list_size(MAX_HEAD)
-            .max_send_buf_size(MAX_SEND)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .max_pending_accept_reset_streams(MAX_RESETS)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PONG);
-        Self { serving, tls: tls.into(), limits, http1, http2 }
-    }
+/// Buffers that one connection at a time uses, within one poll.
+#[derive(Default)]
+pub(super) struct Room {
+    input: BytesMut,
+    out: Outbox,
+}
+
+/// Why a connection ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the socket: {0}")]
+    Socket(#[from] io::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the handshake took too long")]
+    Handshake,
+    #[error("a listed proxy did not say for whom it speaks")]
+    Preamble,
+    #[error("nothing was asked or read for too long")]
+    Stalled,
+}
+
+/// Where a connection is.
+enum Phase {
+    /// A listed proxy has to say whose connection it is, before anything else; what it said so far.
+    Preamble(Vec<u8>),
+    Handshake,
+    Open {
+        engine: Box<dyn Engine>,
+        is_h1: bool,
+    },
+    /// Everything is encrypted; the socket has to take it.
+    Flushing,
+    /// Everything is sent; the client has to close.
+    Lingering,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Something was moved: there may be more.
+    Moved,
+    /// The socket or a timer has to say so first.
+    Rested,
+    /// There is nothing left to do.
+    Over,
+}
+
+struct Connection<'a> {
+    front: &'a Front,
+    socket: Socket,
+    tls: ServerConnection,
+    desk: Visit,
+    phase: Phase,
+    peer: IpAddr,
+    /// Decrypted bytes that the protocol could not use yet.
+    input: BytesMut,
+    ahead: usize,
+    timer: Pin<Box<Sleep>>,
+    is_armed: bool,
+    accepted: Instant,
+    /// The last time that something was asked, or taken.
+    beat: Instant,
+    requests: u64,
+    drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    is_draining: bool,
+    /// True if the client sends nothing more.
+    is_ended: bool,
 }
 
 /// Serves a connection until it ends, is overdue, or is drained.
-pub(super) async fn serve(tcp: TcpStream, front: &Front, accepted: Instant, drain: CancellationToken) {
-    let _open = front.serving.open();
-    // Answers are written whole: waiting to fill a segment only delays their end.
-    let _ = tcp.set_nodelay(true);
-    let tls = match drain.run_until_cancelled(handshake(tcp, front, accepted)).await {
-        // Nothing was asked yet, so nothing is lost.
-        None => return,
-        Some(Ok(tls)) => tls,
-        Some(Err(error)) => {
-            front.serving.counters.handshake_failed();
-            tracing::debug!(%error, "TLS handshake");
+pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, front: Rc<Front>, accepted: Instant) {
+    let tally = &front.counter.tally;
+    let mut tls = match ServerConnection::new(Arc::clone(&front.tls)) {
+        Ok(tls) => tls,
+        Err(error) => {
+            tracing::error!(%error, "TLS cannot serve");
             return;
         }
     };
-    let is_h2 = tls.get_ref().1.alpn_protocol() == Some(H2);
-    let pulse = Arc::new(Pulse::new(accepted));
-    let service = TowerToHyperService::new(requests::router(Arc::clone(&front.serving), Arc::clone(&pulse)));
-    let io = TokioIo::new(tls);
-    let ended = if is_h2 {
-        let connection = front.http2.serve_connection(io, service);
-        drive(connection, http2::Connection::graceful_shutdown, front, &pulse, &drain).await
-    } else {
-        let connection = front.http1.serve_connection(io, service);
-        drive(connection, http1::Connection::graceful_shutdown, front, &pulse, &drain).await
+    // What is encrypted ahead of the socket is bounded here, by `ahead`.
+    tls.set_buffer_limit(None);
+    let mut connection = Connection {
+        front: &front,
+        socket: Socket::new(tcp),
+        tls,
+        desk: front.counter.visit(peer, Protocol::H1),
+        phase: if front.proxy_protocol && front.counter.trust.includes(peer) {
+            Phase::Preamble(Vec::new())
+        } else {
+            Phase::Handshake
+        },
+        peer,
+        input: BytesMut::new(),
+        ahead: MIN_AHEAD,
+        timer: Box::pin(tokio::time::sleep_until((accepted + front.limits.handshake).into())),
+        is_armed: false,
+        accepted,
+        beat: accepted,
+        requests: 0,
+        drain: Box::pin(front.drain.clone().cancelled_owned()),
+        is_draining: false,
+        is_ended: false,
     };
+    let ended = std::future::poll_fn(|cx| connection.poll(cx)).await;
     if let Err(error) = ended {
+        match error {
+            Broken::Stalled => tally.cut_off(),
+            Broken::Handshake => tally.handshake_failed(Failure::Timeout),
+            Broken::Preamble => tally.handshake_failed(Failure::Protocol),
+            _ if matches!(connection.phase, Phase::Preamble(_) | Phase::Handshake) => {
+                tally.handshake_failed(Failure::Tls);
+            }
+            _ => {}
+        }
         tracing::debug!(%error, "connection");
     }
 }
 
-async fn handshake(tcp: TcpStream, front: &Front, accepted: Instant) -> io::Result<TlsStream<TcpStream>> {
-    timeout_at((accepted + front.limits.handshake).into(), front.tls.accept(tcp)).await?
-}
-
-/// Drives an HTTP connection, and watches its pulse. When drained, it finishes what it was asked and ends.
-async fn drive<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
-    finish: impl Fn(Pin<&mut C>),
-    front: &Front,
-    pulse: &Pulse,
-    drain: &CancellationToken,
-) -> hyper::Result<()> {
-    let mut connection = pin!(connection);
-    let mut draining = false;
-    let mut deadline = pulse.deadline(&front.limits);
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended,
-            () = drain.cancelled(), if !draining => {
-                draining = true;
-                finish(connection.as_mut());
-            }
-            () = tokio::time::sleep_until(deadline.into()) => {
-                deadline = pulse.deadline(&front.limits);
-                if deadline <= Instant::now() {
-                    front.serving.counters.cut_off();
-                    return Ok(());
-                }
+impl Connection<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.watch(cx)?;
+        for _ in 0..MAX_TURNS {
+            match self.turn(cx)? {
+                Turn::Moved => {}
+                Turn::Rested => return Poll::Pending,
+                Turn::Over => return Poll::Ready(Ok(())),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The timer, and the call to drain. Each is polled once to be heard, and then only looked at.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let is_first = !self.is_armed;
+        if !self.is_draining && (is_first || self.front.drain.is_cancelled()) && self.drain.as_mut().poll(cx).is_ready()
+        {
+            self.is_draining = true;
+            match &mut self.phase {
+                // Nothing was asked yet, so nothing is lost.
+                Phase::Preamble(_) | Phase::Handshake => self.phase = Phase::Flushing,
+                Phase::Open { engine, .. } => engine.drain(),
+                Phase::Flushing | Phase::Lingering => {}
+            }
+        }
+        self.is_armed = true;
+        while is_first || self.timer.is_elapsed() {
+            if self.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            let (now, deadline) = (Instant::now(), self.deadline());
+            if deadline > now {
+                // Phones leave their network without saying so: whoever is silent for long is asked, once.
+                if let Phase::Open { engine, .. } = &mut self.phase
+                    && engine.state() == State::Idle
+                {
+                    engine.ping();
+                }
+                self.timer.as_mut().reset(deadline.into());
+                if self.timer.as_mut().poll(cx).is_pending() {
+                    break;
+                }
+                continue;
+            }
+            self.overdue()?;
+            self.timer.as_mut().reset((now + LINGER).into());
+            if self.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// When this connection is overdue.
+    fn deadline(&self) -> Instant {
+        let limits = &self.front.limits;
+        match &self.phase {
+            Phase::Preamble(_) | Phase::Handshake => self.accepted + limits.handshake,
+            Phase::Open { .. } if self.requests == 0 => self.accepted + limits.head,
+            Phase::Open { engine, is_h1: true } if engine.state() == State::Idle => self.beat + limits.head,
+            Phase::Open { .. } | Phase::Flushing => self.beat + limits.stall,
+            Phase::Lingering => self.beat + LINGER,
+        }
+    }
+
+    fn overdue(&mut self) -> Result<(), Broken> {
+        match &mut self.phase {
+            Phase::Preamble(_) | Phase::Handshake => return Err(Broken::Handshake),
+            Phase::Open { engine, .. } if engine.state() == State::Idle => {
+                // A connection that was used and rests is let go without a word in the counters.
+                if self.requests == 0 || !self.input.is_empty() {
+                    self.front.counter.tally.cut_off();
+                }
+                engine.overdue(&mut self.desk);
+                self.beat = Instant::now();
+            }
+            Phase::Open { .. } | Phase::Flushing => return Err(Broken::Stalled),
+            Phase::Lingering => self.is_ended = true,
+        }
+        Ok(())
+    }
+
+    /// Reads what came, lets the protocol answer, and sends what there is: each at most once.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, Broken> {
+        let mut moved = self.read(cx)?;
+        match &self.phase {
+            Phase::Handshake if !self.tls.is_handshaking() => self.open(),
+            // A client that gives up within the handshake, or goes without saying so.
+            Phase::Handshake if self.is_ended => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            _ => {}
+        }
+        moved |= self.talk();
+        moved |= self.write(cx)?;
+        if matches!(self.phase, Phase::Flushing) && !self.tls.wants_write() {
+            self.socket.finish(cx);
+            self.phase = Phase::Lingering;
+            self.beat = Instant::now();
+            self.timer.as_mut().reset((self.beat + LINGER).into());
+            let _ = self.timer.as_mut().poll(cx);
+            moved = true;
+        }
+        if matches!(self.phase, Phase::Lingering) && self.is_ended {
+            return Ok(Turn::Over);
+        }
+        Ok(if moved { Turn::Moved } else { Turn::Rested })
+    }
+
+    /// Reads once from the socket, unless what came before has to be used first.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        let backlog = match &self.phase {
+            Phase::Open { engine, .. } => engine.backlog(),
+            _ => 0,
+        };
+        if self.is_ended || backlog > MAX_BACKLOG || self.input.len() >= MAX_INPUT {
+            return Ok(false);
+        }
+        if matches!(self.phase, Phase::Lingering) {
+            // Whatever it is, nobody asked for it.
+            let ended = self.socket.discard(cx);
+            self.is_ended |= ended.unwrap_or(true);
+            return Ok(self.is_ended);
+        }
+        if matches!(self.phase, Phase::Preamble(_)) {
+            return self.preamble(cx);
+        }
+        match self.tls.read_tls(&mut self.socket.with(cx)) {
+            Ok(0) => {
+                self.is_ended = true;
+                Ok(true)
+            }
+            Ok(_) => {
+                if let Err(error) = self.tls.process_new_packets() {
+                    // The alert says to the client what is wrong.
+                    let _ = self.tls.write_tls(&mut self.socket.with(cx));
+                    return Err(error.into());
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads whose connection this is (PROXY protocol), and what came with it.
+    fn preamble(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        let Phase::Preamble(said) = &mut self.phase else { return Ok(false) };
+        let mut bytes = [0; MAX_HEADER];
+        let len = match io::Read::read(&mut self.socket.with(cx), &mut bytes) {
+            Ok(0) => return Err(Broken::Preamble),
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        said.extend_from_slice(bytes.get(..len).unwrap_or_default());
+        match proxied::parse(said) {
+            Parsed::Incomplete if said.len() < MAX_HEADER => Ok(true),
+            Parsed::Header { len, source } => {
+                self.peer = source.map_or(self.peer, |source| source.ip());
+                self.desk = self.front.counter.visit(self.peer, Protocol::H1);
+                let mut rest = said.get(len..).unwrap_or_default();
+                while !rest.is_empty() {
+                    self.tls.read_tls(&mut rest)?;
+                    self.tls.process_new_packets()?;
+                }
+                self.phase = Phase::Handshake;
+                Ok(true)
+            }
+            Parsed::Incomplete | Parsed::Invalid => Err(Broken::Preamble),
+        }
+    }
+
+    /// The handshake is done: the protocol is known.
+    fn open(&mut self) {
+        let is_h1 = self.tls.alpn_protocol() != Some(H2);
+        let protocol = if is_h1 { Protocol::H1 } else { Protocol::H2 };
+        self.desk = self.front.counter.visit(self.peer, protocol);
+        let is_resumed = self.tls.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.front.counter.tally.handshake(if is_resumed { Handshake::Resumed } else { Handshake::Full });
+        let limits = &self.front.limits;
+        let engine: Box<dyn Engine> = if is_h1 {
+            Box::new(Http1::new())
+        } else {
+            Box::new(Http2::new(Http2Limits { streams: limits.streams, ..Http2Limits::default() }))
+        };
+        self.phase = Phase::Open { engine, is_h1 };
+    }
+
+    /// Gives the protocol what came, and encrypts what it has to say.
+    fn talk(&mut self) -> bool {
+        let Phase::Open { engine, .. } = &mut self.phase else { return false };
+        let room = &mut *self.front.room.borrow_mut();
+        let mut moved = false;
+
+        // Most of the time nothing waits from before, and a buffer that all connections share will do.
+        let input = if self.input.is_empty() { &mut room.input } else { &mut self.input };
+        let is_closed = loop {
+            let mut reader = self.tls.reader();
+            match io::BufRead::fill_buf(&mut reader) {
+                Ok([]) => break true,
+                Ok(bytes) => {
+                    let len = bytes.len();
+                    input.extend_from_slice(bytes);
+                    io::BufRead::consume(&mut reader, len);
+                    moved = true;
+                }
+                Err(error) => break error.kind() != io::ErrorKind::WouldBlock,
+            }
+        };
+        loop {
+            engine.receive(input, &mut self.desk);
+            if engine.requests() != self.requests {
+                self.requests = engine.requests();
+                self.beat = self.front.counter.now();
+                moved = true;
+            }
+            if self.tls.wants_write() {
+                break;
+            }
+            room.out.clear();
+            engine.transmit(&mut room.out, self.ahead);
+            if room.out.is_empty() {
+                break;
+            }
+            moved = true;
+            self.front.counter.tally.sent(room.out.body_bytes());
+            let mut writer = self.tls.writer();
+            let written = if room.out.count() == 1 {
+                room.out.pieces().try_for_each(|piece| io::Write::write_all(&mut writer, piece))
+            } else {
+                let slices: Vec<_> = room.out.pieces().map(io::IoSlice::new).collect();
+                io::Write::write_vectored(&mut writer, &slices).map(drop)
+            };
+            debug_assert!(written.is_ok(), "TLS takes everything without a limit");
+        }
+        room.out.clear();
+        if self.input.is_empty() && !room.input.is_empty() {
+            self.input = std::mem::take(&mut room.input);
+        } else if self.input.is_empty() {
+            // Nothing is held for a connection that rests.
+            self.input = BytesMut::new();
+        }
+        let is_over = engine.state() == State::Finished || (is_closed && engine.state() == State::Idle);
+        if is_over {
+            if engine.is_abused() {
+                self.front.counter.tally.abusive();
+            }
+            self.tls.send_close_notify();
+            self.phase = Phase::Flushing;
+            moved = true;
+        }
+        moved
+    }
+
+    /// Sends what is encrypted, as far as the socket takes it.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        let mut moved = false;
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.socket.with(cx)) {
+                Ok(_) => {
+                    moved = true;
+                    self.beat = self.front.counter.now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ahead = MIN_AHEAD;
+                    return Ok(moved);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if moved {
+            self.ahead = (self.ahead * 2).min(MAX_AHEAD);
+        }
+        Ok(moved)
     }
 }

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 use super::{Site, SiteError, SiteOptions};
 
+pub(crate) mod answer;
+
 /// 2021-06-07 01:40:00 UTC.
 pub(crate) const ACCEPTED_MS: u64 = 1_623_030_000_123;
 
@@ -26,6 +28,24 @@ pub(crate) struct Cut {
     pub(crate) key: CutKey,
     pub(crate) signed: Signed<Manifest>,
     pub(crate) manifest: Manifest,
+}
+
+/// How the package of a cut was made, and what of it is here.
+pub(crate) struct Package<'a> {
+    /// When it was accepted, Unix milliseconds.
+    pub(crate) accepted_ms: u64,
+    /// How hard its files were deflated.
+    pub(crate) level: i32,
+    /// Which of them were deflated at all.
+    pub(crate) deflates: &'a dyn Fn(&str) -> bool,
+    /// Which blobs the store gets.
+    pub(crate) keep: &'a dyn Fn(&str, Form) -> bool,
+}
+
+impl Default for Package<'_> {
+    fn default() -> Self {
+        Self { accepted_ms: ACCEPTED_MS, level: 6, deflates: &|name| !name.ends_with(".zip"), keep: &|_, _| true }
+    }
 }
 
 /// Rows that compress about as well as real results, other ones for each seed.
@@ -58,33 +78,32 @@ impl Fixture {
 
     /// Writes a complete cut in which every file but zips was deflated at level 6.
     pub(crate) fn cut(&self, seq: u64, files: &[(&str, &[u8])]) -> Cut {
-        self.write(seq, files, 6, |_, _| true)
+        self.write(seq, files, &Package::default())
     }
 
-    /// Writes a cut, of which the store gets the blobs that `keep` lets through.
-    pub(crate) fn write(
-        &self,
-        seq: u64,
-        files: &[(&str, &[u8])],
-        level: i32,
-        keep: impl Fn(&str, Form) -> bool,
-    ) -> Cut {
+    /// The same, accepted as many minutes later as its number says.
+    pub(crate) fn later(&self, seq: u64, files: &[(&str, &[u8])]) -> Cut {
+        self.write(seq, files, &Package { accepted_ms: ACCEPTED_MS + seq * 60_000, ..Package::default() })
+    }
+
+    /// Writes a cut.
+    pub(crate) fn write(&self, seq: u64, files: &[(&str, &[u8])], package: &Package<'_>) -> Cut {
         let (pack, plain) = (self.store.begin().unwrap(), self.store.begin().unwrap());
         let mut entries = Vec::new();
         for (name, bytes) in files {
             let path = SitePath::try_from(*name).unwrap();
             let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
             let media = media::of(&path).to_owned();
-            let stream = deflate(bytes, level);
-            let deflated = (media != "application/zip").then(|| {
+            let stream = deflate(bytes, package.level);
+            let deflated = (package.deflates)(name).then(|| {
                 let mut crc = libdeflater::Crc::new();
                 crc.update(bytes);
                 Deflated { len: stream.len() as u64, crc32: crc.sum() }
             });
-            if deflated.is_some() && keep(name, Form::Deflate) {
+            if deflated.is_some() && (package.keep)(name, Form::Deflate) {
                 pack.blob(digest, Coding::Deflate, size, &stream).unwrap();
             }
-            if keep(name, Form::Identity) {
+            if (package.keep)(name, Form::Identity) {
                 plain.blob(digest, Coding::Identity, size, bytes).unwrap();
             }
             entries.push(Entry { path, digest, sha256: Sha256::of(bytes), size, media, deflated, members: vec![] });
@@ -94,7 +113,7 @@ impl Fixture {
             mesh: self.key.verifying_key().mesh(),
             seq,
             label: format!("20210606_20{:02}", seq % 60).parse().unwrap(),
-            accepted_ms: ACCEPTED_MS,
+            accepted_ms: package.accepted_ms,
             package: PackageId { digest: Digest::of(b"zip"), sha256: Sha256::of(b"zip"), size: 3 },
             entries,
         };

@@ -5,42 +5,67 @@ use std::collections::HashSet;
 use difusor_proto::{
     VerifyingKey,
     digest::{decode_hex_vec, encode_hex},
-    store::Form,
+    store::Form as AtRest,
 };
 use serde_json::Value;
 
 use super::{
-    fixture::{ACCEPTED_MS, Cut, Fixture, noise},
+    fixture::{ACCEPTED_MS, Cut, Fixture, Package, noise},
     *,
 };
-use crate::content::Content;
+use crate::{
+    content::{Content, Place},
+    negotiate::Coding,
+    shelf::Form,
+};
+
+mod behind;
+mod past;
 
 fn entity<'a>(site: &'a Site, path: &str) -> &'a Entity {
-    match site.find(path) {
+    match site.find(path.as_bytes()).map(|found| found.route) {
         Some(Route::File(entity)) => entity,
         other => panic!("{path}: {other:?}"),
     }
 }
 
-fn in_memory<'a>(site: &'a Site, path: &str) -> Option<&'a [u8]> {
-    match &entity(site, path).forms.identity.content {
-        Content::Memory(bytes) => Some(bytes),
-        Content::Packed(_) => None,
-    }
+/// The form in this coding, which is there.
+fn form<'a>(site: &'a Site, path: &str, coding: Coding) -> &'a Form {
+    entity(site, path).forms.get(coding).unwrap_or_else(|| panic!("{path} in {coding:?}"))
+}
+
+fn read(content: &Content) -> Vec<u8> {
+    content.pieces(0..content.len()).flatten().collect()
+}
+
+fn plain(site: &Site, path: &str) -> Vec<u8> {
+    read(&entity(site, path).forms.identity().content)
+}
+
+/// Where the bytes lie, if that is in memory.
+fn in_memory(site: &Site, path: &str, coding: Coding) -> Option<*const u8> {
+    let content = &form(site, path, coding).content;
+    (content.place() == Place::Memory).then(|| content.pieces(0..content.len()).next().map_or(std::ptr::null(), |b| b.as_ptr()))
+}
+
+fn is_hot(site: &Site, path: &str) -> bool {
+    in_memory(site, path, Coding::Identity).is_some()
 }
 
 #[test]
 fn a_partial_cut_is_no_site() {
-    for form in [Form::Identity, Form::Deflate] {
+    for at_rest in [AtRest::Identity, AtRest::Deflate] {
         let fixture = Fixture::new();
         let page = noise(1, 50);
-        let cut = fixture.write(1, &[("a.html", b"a"), ("b.html", &page)], 6, |name, f| (name, f) != ("b.html", form));
-        match (form, fixture.build(&cut, &fixture.options(), None)) {
-            (Form::Identity, Err(SiteError::Missing { path, digest })) => {
+        let keep = |name: &str, form| (name, form) != ("b.html", at_rest);
+        let cut = fixture.write(1, &[("a.html", b"a"), ("b.html", &page)], &Package { keep: &keep, ..Package::default() });
+        let options = SiteOptions { coded: false, ..fixture.options() };
+        match (at_rest, fixture.build(&cut, &options, None)) {
+            (AtRest::Identity, Err(SiteError::Missing { path, digest })) => {
                 assert_eq!((path.as_str(), digest), ("b.html", Digest::of(&page)));
             }
             // The gzip form is a convenience: without its stream the site is whole.
-            (Form::Deflate, Ok(site)) => assert!(entity(&site, "/b.html").forms.gzip.is_none()),
+            (AtRest::Deflate, Ok(site)) => assert!(entity(&site, "/b.html").forms.coded().is_empty()),
             (form, other) => panic!("{form:?}: {other:?}"),
         }
     }
@@ -60,12 +85,23 @@ fn a_manifest_of_another_cut_is_refused() {
 }
 
 #[test]
+fn a_media_type_that_cannot_stand_in_a_field_is_refused() {
+    let fixture = Fixture::new();
+    let mut cut = fixture.cut(1, &[("a.html", b"a")]);
+    for name in ["", "text/html\r\nset-cookie: a", "text/\u{e1}", "text/\0"] {
+        cut.manifest.entries[0].media = name.into();
+        let refused = fixture.build(&cut, &fixture.options(), None);
+        assert!(matches!(refused, Err(SiteError::Media(path)) if path.as_str() == "a.html"), "{name:?}");
+    }
+}
+
+#[test]
 fn folders_have_the_addresses_of_their_index() {
     let fixture = Fixture::new();
     let files: [(&str, &[u8]); 7] = [
         ("index.html", b"root"),
-        ("año/index.html", b"year"),
-        ("año/x.json", b"{}"),
+        ("a\u{f1}o/index.html", b"year"),
+        ("a\u{f1}o/x.json", b"{}"),
         ("both", b"file"),
         ("both/index.html", b"folder"),
         ("deep/er/index.html", b"deeper"),
@@ -81,15 +117,17 @@ fn folders_have_the_addresses_of_their_index() {
         ("/both/", "folder"),
         ("/deep/er/", "deeper"),
     ] {
-        assert_eq!(in_memory(&site, path), Some(bytes.as_bytes()), "{path}");
+        assert_eq!(plain(&site, path), bytes.as_bytes(), "{path}");
+        assert!(is_hot(&site, path));
     }
     for (path, to) in [("/a%C3%B1o", "/a%C3%B1o/"), ("/deep/er", "/deep/er/")] {
-        assert!(matches!(site.find(path), Some(Route::Folder(location)) if location == to), "{path}");
+        let Some(Route::Folder(fields)) = site.find(path.as_bytes()).map(|found| found.route) else { panic!("{path}") };
+        assert_eq!(fields.fields().collect::<Vec<_>>(), [("location", to), ("content-length", "0")], "{path}");
     }
     for path in
-        ["/deep", "/deep/", "/no", "//", "/both//", "/a%C3%B1o%2F", "/./", "/año/../index.html", "index.html", ""]
+        ["/deep", "/deep/", "/no", "//", "/both//", "/a%C3%B1o%2F", "/./", "/a\u{f1}o/../index.html", "index.html", ""]
     {
-        assert!(site.find(path).is_none(), "{path}");
+        assert!(site.find(path.as_bytes()).is_none(), "{path}");
     }
 }
 
@@ -98,45 +136,97 @@ fn memory_holds_pages_and_data_first_and_keeps_to_its_budget() {
     let fixture = Fixture::new();
     let files: [(&str, &[u8]); 6] = [
         ("a.png", &noise(1, 2)),
-        ("b.css", &noise(2, 2)),
-        ("c.json", &noise(3, 2)),
-        ("d.html", &noise(4, 3)),
+        ("b.css", &noise(2, 1)),
+        ("c.json", &noise(3, 1)),
+        ("d.html", &noise(4, 2)),
         ("e.json", &noise(5, 500)),
         ("f.zip", &noise(6, 1)),
     ];
-    let cut = fixture.write(1, &files, 6, |_, form| form == Form::Identity);
+    let keep = |_: &str, form| form == AtRest::Identity;
+    let cut = fixture.write(1, &files, &Package { keep: &keep, ..Package::default() });
     let size = |name: &str| cut.manifest.entry(name).unwrap().size;
     let mut options = fixture.options();
     options.hot_bytes = 1000;
     options.hot_total = size("c.json") + size("d.html") + size("b.css") + size("f.zip");
     let site = fixture.build(&cut, &options, None).unwrap();
-    let hot: HashSet<_> =
-        files.iter().map(|(n, _)| *n).filter(|n| in_memory(&site, &format!("/{n}")).is_some()).collect();
+    let hot: HashSet<_> = files.iter().map(|(n, _)| *n).filter(|n| is_hot(&site, &format!("/{n}"))).collect();
     // The large document is above the one bound, the image above what the other leaves.
     assert_eq!(hot, HashSet::from(["c.json", "d.html", "b.css", "f.zip"]));
     assert_eq!(site.memory(), options.hot_total);
     options.hot_total = 0;
     let site = fixture.build(&cut, &options, None).unwrap();
-    assert!(files.iter().all(|(name, _)| in_memory(&site, &format!("/{name}")).is_none()));
+    assert!(files.iter().all(|(name, _)| !is_hot(&site, &format!("/{name}"))));
+    assert_eq!(site.memory(), 0);
+}
+
+#[test]
+fn a_gzip_form_that_is_none_takes_nothing_from_the_budget() {
+    let fixture = Fixture::new();
+    // Too short for gzip to gain anything.
+    let files: [(&str, &[u8]); 2] = [("a.html", b"<p>a"), ("b.html", b"<p>bc")];
+    let cut = fixture.cut(1, &files);
+    let options = SiteOptions { hot_total: 29, ..fixture.options() };
+    let site = fixture.build(&cut, &options, None).unwrap();
+    assert!(is_hot(&site, "/a.html") && is_hot(&site, "/b.html"));
+    assert_eq!(site.memory(), 9);
+}
+
+#[test]
+fn a_gzip_form_is_hot_before_the_bytes_it_stands_for() {
+    let fixture = Fixture::new();
+    let page = noise(1, 300);
+    let cut = fixture.cut(1, &[("a.html", &page)]);
+    let gzip = cut.manifest.entries[0].deflated.unwrap().len + crate::content::GZIP_FRAME;
+    for (hot_total, expected) in [(gzip - 1, [false, false]), (gzip, [true, false]), (gzip + page.len() as u64, [true; 2])]
+    {
+        let options = SiteOptions { hot_total, coded: false, ..fixture.options() };
+        let site = fixture.build(&cut, &options, None).unwrap();
+        let is_hot = [Coding::Gzip, Coding::Identity].map(|coding| in_memory(&site, "/a.html", coding).is_some());
+        assert_eq!(is_hot, expected, "{hot_total}");
+        assert_eq!(plain(&site, "/a.html"), page);
+    }
 }
 
 #[test]
 fn snapshots_share_what_did_not_change() {
     let fixture = Fixture::new();
     let kept = noise(1, 100);
-    let one = fixture.site(&fixture.cut(1, &[("kept.html", &kept), ("moved.css", b"m"), ("new.html", b"one")]));
-    let cut = fixture.cut(2, &[("kept.html", &kept), ("there/moved.css", b"m"), ("new.html", b"two")]);
-    let two = fixture.build(&cut, &fixture.options(), Some(&one)).unwrap();
-    let at = |site, path| in_memory(site, path).unwrap().as_ptr();
+    // Deflated badly, so that every other coding is worth having.
+    let badly = Package { level: 1, ..Package::default() };
+    let one = fixture.write(1, &[("kept.html", &kept), ("moved.css", b"m"), ("new.html", b"one")], &badly);
+    let two = fixture.write(2, &[("kept.html", &kept), ("there/moved.css", b"m"), ("new.html", b"two")], &badly);
+    let one = fixture.site(&one);
+    let two = fixture.build(&two, &fixture.options(), Some(&one)).unwrap();
+    let at = |site, path| in_memory(site, path, Coding::Identity).unwrap();
     assert_eq!(at(&one, "/kept.html"), at(&two, "/kept.html"));
     assert_eq!(at(&one, "/moved.css"), at(&two, "/there/moved.css"));
-    assert_eq!(in_memory(&two, "/new.html"), Some(&b"two"[..]));
-    let gzip = |site| match &entity(site, "/kept.html").forms.gzip.as_ref().unwrap().content {
-        Content::Memory(bytes) => bytes.as_ptr(),
-        Content::Packed(_) => panic!("not in memory"),
-    };
-    assert_eq!(gzip(&one), gzip(&two));
-    assert!(two.find("/moved.css").is_none());
+    assert_eq!(plain(&two, "/new.html"), b"two");
+    for coding in [Coding::Gzip, Coding::Brotli, Coding::Zstd] {
+        assert_eq!(in_memory(&one, "/kept.html", coding), in_memory(&two, "/kept.html", coding));
+        assert!(in_memory(&one, "/kept.html", coding).is_some());
+    }
+    // What moved is at its old address only as a file of the cut before.
+    assert!(two.route("moved.css").is_none());
+    assert_eq!(two.find(b"/moved.css").unwrap().about.cut, one.cut());
+}
+
+#[test]
+fn a_file_that_was_deflated_anew_has_one_tag_for_one_stream() {
+    let fixture = Fixture::new();
+    let page = noise(1, 300);
+    let write = |seq, level| fixture.write(seq, &[("a.html", &page)], &Package { level, ..Package::default() });
+    let options = SiteOptions { coded: false, ..fixture.options() };
+    let one = fixture.build(&write(1, 1), &options, None).unwrap();
+    let two = fixture.build(&write(2, 9), &options, Some(&one)).unwrap();
+    let [(old_tag, old), (new_tag, new)] = [&one, &two].map(|site| {
+        let form = form(site, "/a.html", Coding::Gzip);
+        (form.tag.as_str(), read(&form.content))
+    });
+    // The store need not take a second stream of the same bytes.
+    assert_eq!(old_tag == new_tag, old == new);
+    for gzip in [old, new] {
+        assert_eq!(fixture::gunzip(&gzip, page.len()), page);
+    }
 }
 
 #[test]
@@ -144,9 +234,8 @@ fn one_content_deflated_in_two_ways_has_two_tags() {
     let page = noise(1, 200);
     let tag = |level| {
         let fixture = Fixture::new();
-        let site = fixture.site(&fixture.write(1, &[("a.html", &page)], level, |_, _| true));
-        let forms = &entity(&site, "/a.html").forms;
-        (forms.identity.tag.clone(), forms.gzip.as_ref().unwrap().tag.clone())
+        let site = fixture.site(&fixture.write(1, &[("a.html", &page)], &Package { level, ..Package::default() }));
+        (form(&site, "/a.html", Coding::Identity).tag.clone(), form(&site, "/a.html", Coding::Gzip).tag.clone())
     };
     let ((plain_1, gzip_1), (plain_9, gzip_9)) = (tag(1), tag(9));
     assert_eq!(plain_1, plain_9);
@@ -169,6 +258,32 @@ fn damage_at_rest_is_found_before_it_is_served() {
 }
 
 #[test]
+fn names_that_look_hashed_are_believed_until_they_change() {
+    let fixture = Fixture::new();
+    let name = "main.0a1b2c3d4e5f6a7b.js";
+    let mut previous: Option<Site> = None;
+    for (seq, bytes, expected) in [
+        (1, b"a()".as_slice(), Class::Hashed),
+        (2, b"a()", Class::Hashed),
+        (3, b"b()", Class::Results),
+        // Once it changed it may change again.
+        (4, b"b()", Class::Results),
+        (5, b"a()", Class::Results),
+    ] {
+        let files: [(&str, &[u8]); 3] = [(name, bytes), ("other.0a1b2c3d4e5f6a7b.js", b"o()"), ("main.js", b"m()")];
+        let cut = fixture.cut(seq, &files);
+        let site = fixture.build(&cut, &fixture.options(), previous.as_ref()).unwrap();
+        assert_eq!(entity(&site, &format!("/{name}")).class, expected, "{seq}");
+        assert_eq!(entity(&site, "/other.0a1b2c3d4e5f6a7b.js").class, Class::Hashed);
+        assert_eq!(entity(&site, "/main.js").class, Class::Results);
+        // The same cut again, as after a new policy, changes nothing.
+        let again = fixture.build(&cut, &fixture.options(), Some(&site)).unwrap();
+        assert_eq!(entity(&again, &format!("/{name}")).class, expected, "{seq}");
+        previous = Some(site);
+    }
+}
+
+#[test]
 fn anyone_can_check_the_cut() {
     let fixture = Fixture::new();
     let page = noise(1, 20);
@@ -178,10 +293,12 @@ fn anyone_can_check_the_cut() {
         &[("a.html", &page), (".well-known/difusor/cut.json", forged), (".well-known/difusor/index.html", forged)],
     );
     let site = fixture.site(&cut);
-    assert!(site.find("/.well-known/difusor/").is_none() && site.find("/.well-known/difusor").is_none());
-    let document = |name| in_memory(&site, &format!("/.well-known/difusor/{name}")).unwrap();
+    for path in ["/.well-known/difusor/", "/.well-known/difusor", "/.well-known/difusor/index.html"] {
+        assert!(site.find(path.as_bytes()).is_none(), "{path}");
+    }
+    let document = |name| plain(&site, &format!("/.well-known/difusor/{name}"));
 
-    let json: Value = serde_json::from_slice(document("cut.json")).unwrap();
+    let json: Value = serde_json::from_slice(&document("cut.json")).unwrap();
     assert_eq!(json["cut"], 7);
     assert_eq!(json["label"], "20210606_2007");
     assert_eq!(json["accepted"], "2021-06-07T01:40:00.123Z");
@@ -194,7 +311,7 @@ fn anyone_can_check_the_cut() {
 
     // Only what a stranger has: the manifest's bytes, the document, and the key known from elsewhere.
     let manifest = document("manifest");
-    let root = Digest::of(manifest);
+    let root = Digest::of(&manifest);
     assert_eq!(json["root"], root.to_string());
     let key = VerifyingKey::from_hex(json["key"].as_str().unwrap()).unwrap();
     assert_eq!(key, fixture.key.verifying_key());
@@ -207,9 +324,10 @@ fn anyone_can_check_the_cut() {
     ed25519.verify_signature(&raw, &message, &signature).unwrap();
     assert_eq!(encode_hex(cut.signed.signature()), text("signature"));
 
-    let line = std::str::from_utf8(document("root")).unwrap();
+    let line = String::from_utf8(document("root")).unwrap();
     assert_eq!(line, format!("7 20210606_2007 {root}\n"));
-    assert_eq!(site.modified(), "Mon, 07 Jun 2021 01:40:00 GMT");
-    assert_eq!(modified(ACCEPTED_MS), site.modified());
-    assert_eq!(modified(u64::MAX), "Thu, 01 Jan 1970 00:00:00 GMT");
+    let modified = site.about().fields.fields().find(|(name, _)| *name == "last-modified").unwrap().1;
+    assert_eq!(modified, "Mon, 07 Jun 2021 01:40:00 GMT");
+    assert_eq!((http_date(ACCEPTED_MS).as_str(), site.about().modified), (modified, ACCEPTED_MS / 1000));
+    assert_eq!(http_date(u64::MAX), "Thu, 01 Jan 1970 00:00:00 GMT");
 }

@@ -13,6 +13,7 @@
 
 mod durable;
 mod index;
+mod map;
 mod pack;
 mod retire;
 
@@ -28,13 +29,17 @@ use std::{
     },
 };
 
+use bytes::Bytes;
+
 pub use self::{
     durable::{Access, replace},
     index::Form,
+    map::Scratch,
     pack::{PackWriter, PackageStream},
 };
 use self::{
     index::{CutPlaces, Index, Known, Place},
+    map::Opened,
     pack::{Kind, Record},
 };
 use crate::{
@@ -94,7 +99,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     index: Index,
-    files: Mutex<HashMap<u32, Arc<File>>>,
+    files: Mutex<HashMap<u32, Arc<Opened>>>,
     names: Mutex<HashMap<u32, String>>,
     unsettled: Mutex<Vec<(PathBuf, Arc<File>)>>,
     next_pack: AtomicU32,
@@ -106,7 +111,7 @@ struct Inner {
 /// A blob at rest, in one form.
 #[derive(Debug, Clone)]
 pub struct Blob {
-    file: Arc<File>,
+    pack: Arc<Opened>,
     place: Place,
 }
 
@@ -136,7 +141,16 @@ impl Blob {
     /// # Errors
     /// What reading the file gives.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        pack::read(&self.file, self.place.offset, self.place.len)
+        pack::read(&self.pack.file, self.place.offset, self.place.len)
+    }
+
+    /// All bytes, as they rest, mapped and not copied: they come from the disk when they are first looked at, and stay
+    /// readable when the cut is given up.
+    ///
+    /// # Errors
+    /// If the system has no room for the mapping, or the pack is shorter than it was.
+    pub fn map(&self) -> io::Result<Bytes> {
+        self.pack.bytes(self.place.offset, self.place.len)
     }
 
     /// All bytes, as they rest, into a buffer that may have been used before.
@@ -145,7 +159,7 @@ impl Blob {
     /// What reading the file gives.
     pub fn read_into(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.resize(usize::try_from(self.place.len).map_err(io::Error::other)?, 0);
-        self.file.read_exact_at(buffer, self.place.offset)
+        self.pack.file.read_exact_at(buffer, self.place.offset)
     }
 
     /// True if the bytes at rest are those of this digest. Reads all of them.
@@ -174,7 +188,7 @@ impl Blob {
         if at.checked_add(buffer.len() as u64).is_none_or(|end| end > self.place.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.file.read_exact_at(buffer, self.place.offset.saturating_add(at))
+        self.pack.file.read_exact_at(buffer, self.place.offset.saturating_add(at))
     }
 }
 
@@ -212,6 +226,14 @@ impl Store {
     pub fn begin(&self) -> Result<PackWriter, StoreError> {
         let number = self.0.next_tmp.fetch_add(1, Ordering::Relaxed);
         Ok(PackWriter::create(self.packs_dir().join(format!("{number}.{TMP}")))?)
+    }
+
+    /// Room on the disk for what can always be made again, gone with the process.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn scratch(&self) -> io::Result<Scratch> {
+        Scratch::create(&self.packs_dir(), self.0.next_tmp.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes a cut durable and visible. When this returns, the cut survives a power cut.
@@ -356,16 +378,16 @@ impl Store {
 
     fn open_place(&self, place: Place) -> Result<Blob, StoreError> {
         let mut files = lock(&self.0.files);
-        if let Some(file) = files.get(&place.pack) {
-            return Ok(Blob { file: Arc::clone(file), place });
+        if let Some(pack) = files.get(&place.pack) {
+            return Ok(Blob { pack: Arc::clone(pack), place });
         }
         let name = lock(&self.0.names).get(&place.pack).cloned();
         let name = name.ok_or_else(|| StoreError::Damaged(format!("pack {} is not known", place.pack)))?;
         let path = self.packs_dir().join(&name);
         let file = File::open(&path).or_else(|_| File::open(path.with_added_extension(UNSETTLED)))?;
-        let file = Arc::new(file);
-        files.insert(place.pack, Arc::clone(&file));
-        Ok(Blob { file, place })
+        let pack = Arc::new(Opened::new(Arc::new(file)));
+        files.insert(place.pack, Arc::clone(&pack));
+        Ok(Blob { pack, place })
     }
 
     fn next_id(&self) -> u32 {
@@ -386,7 +408,7 @@ impl Store {
         let places =
             find(Kind::Manifest).map(|manifest| CutPlaces { cut: *cut, manifest, package: find(Kind::Package) });
         lock(&self.0.names).insert(id, name.into());
-        lock(&self.0.files).insert(id, file);
+        lock(&self.0.files).insert(id, Arc::new(Opened::new(file)));
         let blobs = records.iter().filter(|record| matches!(record.kind, Kind::Blob | Kind::Span));
         let names = lock(&self.0.names).keys().copied().collect::<std::collections::HashSet<_>>();
         self.0.index.insert(name, &known, blobs, places.as_ref(), |pack| names.contains(&pack))
@@ -473,7 +495,7 @@ impl Store {
             lock(&self.0.unsettled).push((path.into(), Arc::clone(&file)));
         }
         if let Some(pack) = known.get(&name) {
-            lock(&self.0.files).insert(pack.id, file);
+            lock(&self.0.files).insert(pack.id, Arc::new(Opened::new(file)));
             return Ok(());
         }
         let len = file.metadata()?.len();

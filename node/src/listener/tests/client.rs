@@ -13,7 +13,11 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::super::*;
-use crate::certificate::tls_config;
+use crate::{
+    certificate::tls_config,
+    observe::{Observatory, Totals},
+    serving::Serving,
+};
 
 /// Longest that a test waits for anything before it counts as hanging.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,6 +26,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Running {
     pub(super) address: SocketAddr,
     pub(super) serving: Arc<Serving>,
+    observatory: Arc<Observatory>,
     pub(super) cancel: CancellationToken,
     pub(super) done: JoinHandle<Drained>,
     roots: Arc<RootCertStore>,
@@ -54,12 +59,19 @@ impl Running {
         roots.add(made.cert.der().clone()).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let tls = tls_config(vec![made.cert.der().clone()], key).unwrap();
-        let config = ListenerConfig { bind: vec!["127.0.0.1:0".parse().unwrap()], limits };
+        let bind = vec!["127.0.0.1:0".parse().unwrap()];
+        let config = ListenerConfig { bind, limits, workers: NonZero::new(2), ..ListenerConfig::default() };
         let listener = Listener::bind(&config, tls).unwrap();
         let (serving, cancel) = (Arc::new(Serving::default()), CancellationToken::new());
         let address = listener.addresses()[0];
-        let done = tokio::spawn(listener.run(Arc::clone(&serving), cancel.clone(), grace));
-        Self { address, serving, cancel, done, roots: Arc::new(roots) }
+        let station = Station::new(Arc::clone(&serving), 2);
+        let observatory = Arc::clone(&station.observatory);
+        let done = tokio::spawn(listener.run(station, cancel.clone(), grace));
+        Self { address, serving, observatory, cancel, done, roots: Arc::new(roots) }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.observatory.totals()
     }
 
     pub(super) async fn tls(

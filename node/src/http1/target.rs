@@ -1,0 +1,230 @@
+//! The target of a request, and the authority that it is asked of (RFC 9112 section 3.2, RFC 3986).
+//!
+//! Characters that no target can have are refused here: they are what gets decoded differently by whoever stands in
+//! front. What a path means is not known here.
+
+use crate::head::{Head, Method};
+
+/// Puts `target` into `head`, whose method is known. `host` is the authority of the field, which the one of the target
+/// replaces. `None` if it is not a target of this method.
+pub(super) fn read<'a>(target: &'a [u8], connect: bool, host: &'a [u8], head: &mut Head<'a>) -> Option<()> {
+    if !target.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#') || !is_authority(host) {
+        return None;
+    }
+    head.authority = (!host.is_empty()).then_some(host);
+    match target {
+        _ if connect => {
+            head.path = target;
+            return is_authority(target).then_some(());
+        }
+        [b'/', ..] => (head.path, head.query) = without_query(target),
+        b"*" if head.method == Method::Options => head.path = target,
+        _ => {
+            let rest = without_scheme(target)?;
+            let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+            let (authority, rest) = rest.split_at_checked(end)?;
+            if authority.is_empty() || authority.starts_with(b":") || !is_authority(authority) {
+                return None;
+            }
+            head.authority = Some(authority);
+            (head.path, head.query) = without_query(rest);
+            if head.path.is_empty() {
+                // RFC 9112 section 3.2.4: a server as a whole, as a proxy is asked about it.
+                head.path = if head.method == Method::Options && !head.query { b"*" } else { b"/" };
+            }
+        }
+    }
+    Some(())
+}
+
+fn without_query(target: &[u8]) -> (&[u8], bool) {
+    match target.iter().position(|byte| *byte == b'?') {
+        Some(end) => (target.get(..end).unwrap_or_default(), true),
+        None => (target, false),
+    }
+}
+
+/// What follows `http://` or `https://`, in any case.
+fn without_scheme(target: &[u8]) -> Option<&[u8]> {
+    [b"http://".as_slice(), b"https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// True for a host with or without a port, and for nothing at all (RFC 9110 section 7.2).
+fn is_authority(authority: &[u8]) -> bool {
+    let port = match authority {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            let (Some(address), Some(port)) = (rest.get(..end), rest.get(end + 1..)) else { return false };
+            if address.is_empty() || !address.iter().all(|byte| *byte == b':' || is_name(*byte)) {
+                return false;
+            }
+            port
+        }
+        _ => {
+            let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
+            let Some((name, port)) = authority.split_at_checked(end) else { return false };
+            if !is_reg_name(name) {
+                return false;
+            }
+            port
+        }
+    };
+    match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+fn is_reg_name(name: &[u8]) -> bool {
+    let mut bytes = name.iter();
+    while let Some(byte) = bytes.next() {
+        let valid = match byte {
+            b'%' => bytes.next().is_some_and(u8::is_ascii_hexdigit) && bytes.next().is_some_and(u8::is_ascii_hexdigit),
+            byte => is_name(*byte),
+        };
+        if !valid {
+            return false;
+        }
+    }
+    true
+}
+
+/// Unreserved characters and sub-delimiters (RFC 3986 section 2).
+fn is_name(byte: u8) -> bool {
+    let is_mark = matches!(
+        byte,
+        b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+    );
+    is_mark || byte.is_ascii_alphanumeric()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Path, query and authority, for a request to `host`.
+    fn parsed<'a>(method: &str, target: &'a str, host: &'a str) -> Option<(&'a str, bool, Option<&'a str>)> {
+        let mut head = Head { method: Method::from_name(method.as_bytes()), ..Head::default() };
+        read(target.as_bytes(), method == "CONNECT", host.as_bytes(), &mut head)?;
+        let text = |bytes| str::from_utf8(bytes).unwrap();
+        Some((text(head.path), head.query, head.authority.map(text)))
+    }
+
+    #[test]
+    fn targets() {
+        for (method, target, expected) in [
+            ("GET", "/", Some(("/", false, "h"))),
+            ("GET", "/a/b%20c.html", Some(("/a/b%20c.html", false, "h"))),
+            ("GET", "/a?b=c?d/e", Some(("/a", true, "h"))),
+            ("GET", "/?", Some(("/", true, "h"))),
+            ("GET", "//x/y", Some(("//x/y", false, "h"))),
+            ("GET", "/a\\b|c\"<>^`{}[]~!", Some(("/a\\b|c\"<>^`{}[]~!", false, "h"))),
+            ("POST", "/http://x", Some(("/http://x", false, "h"))),
+            ("GET", "http://x/y?z", Some(("/y", true, "x"))),
+            ("GET", "HTTPS://x:443", Some(("/", false, "x:443"))),
+            ("GET", "http://x?q", Some(("/", true, "x"))),
+            ("GET", "http://[::1]:80/y", Some(("/y", false, "[::1]:80"))),
+            ("OPTIONS", "*", Some(("*", false, "h"))),
+            ("OPTIONS", "http://x:1", Some(("*", false, "x:1"))),
+            ("OPTIONS", "http://x/", Some(("/", false, "x"))),
+            ("OPTIONS", "http://x?q", Some(("/", true, "x"))),
+            ("CONNECT", "x:443", Some(("x:443", false, "h"))),
+            ("GET", "*", None),
+            ("GET", "", None),
+            ("GET", "a", None),
+            ("GET", "?a", None),
+            ("GET", "x:443", None),
+            ("OPTIONS", "**", None),
+            ("CONNECT", "/", None),
+            ("GET", "/a b", None),
+            ("GET", "/a#b", None),
+            ("GET", "/?a#b", None),
+            ("GET", "/\u{e9}", None),
+            ("GET", "/?\u{e9}", None),
+            ("GET", "/\u{7f}", None),
+            ("GET", "/\u{0}", None),
+            ("GET", "/\t", None),
+            ("GET", "ftp://x/", None),
+            ("GET", "http:/x/", None),
+            ("GET", "http:x", None),
+            ("GET", "http://", None),
+            ("GET", "http:///y", None),
+            ("GET", "http://:80/y", None),
+            ("GET", "http://u@x/y", None),
+            ("GET", "http://x:y/", None),
+            ("GET", "http://x\\y/", None),
+        ] {
+            let expected = expected.map(|(path, query, authority)| (path, query, Some(authority)));
+            assert_eq!(parsed(method, target, "h"), expected, "{method} {target:?}");
+        }
+        assert_eq!(parsed("GET", "/", ""), Some(("/", false, None)));
+        // The field must be valid even where the target says more.
+        assert_eq!(parsed("GET", "http://x/", "h@"), None);
+    }
+
+    #[test]
+    fn authorities() {
+        for (authority, expected) in [
+            ("", true),
+            ("example.org", true),
+            ("example.org:", true),
+            ("example.org:8443", true),
+            ("EXAMPLE.org", true),
+            ("127.0.0.1:80", true),
+            ("[::1]", true),
+            ("[fe80::1%25eth0]", false),
+            ("[2001:db8::7]:443", true),
+            ("[v1.fe:x]", true),
+            ("xn--espaa-rta.es", true),
+            ("a_b-c~d", true),
+            ("a%41b", true),
+            ("a%4", false),
+            ("a%", false),
+            ("a%gg", false),
+            ("a b", false),
+            ("a/b", false),
+            ("a\\b", false),
+            ("a?b", false),
+            ("a#b", false),
+            ("u@a", false),
+            ("a:b", false),
+            ("a:1:2", false),
+            ("a:123456", false),
+            ("a:-1", false),
+            ("[::1", false),
+            ("[]", false),
+            ("[::1]a", false),
+            ("::1", false),
+            ("a]", false),
+            ("a<b>", false),
+            ("a\"", false),
+            ("a\u{0}", false),
+            ("a\t", false),
+            ("\u{e9}.org", false),
+        ] {
+            assert_eq!(is_authority(authority.as_bytes()), expected, "{authority:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(target in proptest::collection::vec(any::<u8>(), 0..40), host in proptest::collection::vec(any::<u8>(), 0..20), connect: bool) {
+            let mut head = Head::default();
+            read(&target, connect, &host, &mut head);
+        }
+
+        #[test]
+        fn nearly_absolute(target in "https?://[a-z@:.\\[\\]/?#%0-9]{0,20}", host in "[a-z.]{0,5}(:[0-9]{0,6})?") {
+            if let Some((path, _, authority)) = parsed("GET", &target, &host) {
+                prop_assert!(path.starts_with('/') && !path.contains(['?', '#']));
+                prop_assert!(authority.is_some_and(|authority| !authority.is_empty() && !authority.contains(['@', '/'])));
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! How streams and connections end before their time (RFC 9113 sections 5.4 and 6.8).
+
+use super::{
+    Abuse, Http2, Phase,
+    connection::Fault,
+    frame::{self, Code},
+};
+
+/// How far the end of the connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    No,
+    /// It ends with what is under way.
+    Announced,
+    /// The client knows the last stream that is answered. Later ones are not.
+    Named,
+}
+
+impl Http2 {
+    /// Ends the connection at once (RFC 9113 section 5.4.1).
+    pub(super) fn end(&mut self, code: Code) {
+        if self.phase != Phase::Over {
+            frame::put_goaway(&mut self.control, self.served, code);
+            self.over();
+        }
+    }
+
+    pub(super) fn over(&mut self) {
+        self.phase = Phase::Over;
+        self.streams.clear();
+        self.pending = None;
+        self.block = Vec::new();
+    }
+
+    /// Ends a stream that the client got wrong (RFC 9113 section 5.4.2).
+    pub(super) fn reset(&mut self, id: u32, code: Code) -> Result<(), Abuse> {
+        if code == Code::RefusedStream && !self.acknowledged {
+            self.guard.early()?;
+        } else {
+            self.guard.provoked()?;
+        }
+        self.cut(id, code);
+        Ok(())
+    }
+
+    /// Ends a stream. What still comes on it is ignored.
+    pub(super) fn cut(&mut self, id: u32, code: Code) {
+        self.forget(id);
+        self.history.cut(id);
+        frame::put_reset(&mut self.control, id, code);
+    }
+
+    /// Removes a stream that did not come to its end. Gives false if there was none.
+    pub(super) fn forget(&mut self, id: u32) -> bool {
+        let stream = self.streams.remove(id);
+        if stream.as_ref().is_some_and(|stream| stream.batch == self.batch) {
+            self.heads += 1;
+        }
+        stream.is_some()
+    }
+
+    pub(super) fn fail(&mut self, fault: Fault) {
+        let fault = match fault {
+            Fault::Stream(id, code) => self.reset(id, code).err().map(Fault::Abuse),
+            other => Some(other),
+        };
+        match fault {
+            Some(Fault::Connection(code)) => self.end(code),
+            Some(Fault::Abuse(abuse)) => {
+                self.abuse = Some(abuse);
+                self.end(Code::EnhanceYourCalm);
+            }
+            _ => {}
+        }
+    }
+
+    /// Names the last stream that is answered (RFC 9113 section 6.8).
+    pub(super) fn name_last(&mut self) {
+        if self.ending == Ending::Announced {
+            frame::put_goaway(&mut self.control, self.served, Code::NoError);
+            self.ending = Ending::Named;
+        }
+    }
+
+    /// Ends a connection that shall end, if nothing is under way.
+    pub(super) fn settle(&mut self) {
+        if self.ending != Ending::No && self.streams.is_empty() && self.pending.is_none() && self.phase != Phase::Over {
+            self.name_last();
+            self.over();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Who is let in: room for connections, proof of addresses under load, and the handshake.
+
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
+
+use quinn::{Endpoint, Incoming, crypto::rustls::HandshakeData};
+use tokio::{
+    sync::Notify,
+    task::spawn_local,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Peer, connection,
+    counters::{Counters, count},
+    limits::Http3Limits,
+};
+use crate::engine::Desk;
+
+/// What all sockets share.
+pub(super) struct Front {
+    pub(super) limits: Http3Limits,
+    pub(super) counters: Arc<Counters>,
+    pub(super) drain: CancellationToken,
+    desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
+    open: Cell<usize>,
+    handshakes: Cell<usize>,
+    empty: Notify,
+}
+
+impl Front {
+    pub(super) fn new(
+        limits: Http3Limits,
+        counters: Arc<Counters>,
+        drain: CancellationToken,
+        desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
+    ) -> Rc<Self> {
+        let (open, handshakes) = (Cell::new(0), Cell::new(0));
+        Rc::new(Self { limits, counters, drain, desks, open, handshakes, empty: Notify::new() })
+    }
+
+    /// Connections that are open, handshakes included.
+    pub(super) fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    /// Completes when no connection is open.
+    pub(super) async fn emptied(&self) {
+        while self.open.get() > 0 {
+            self.empty.notified().await;
+        }
+    }
+
+    /// Meets whoever comes to this socket. Ends only when the socket does.
+    pub(super) async fn accept(self: Rc<Self>, endpoint: Endpoint) {
+        while let Some(incoming) = endpoint.accept().await {
+            self.admit(incoming);
+        }
+    }
+
+    /// Lets a client in, asks it for proof of its address, or refuses it. A refusal is an answer: the browser tries
+    /// TCP, or another node, at once.
+    fn admit(self: &Rc<Self>, incoming: Incoming) {
+        if self.drain.is_cancelled() || self.open.get() >= self.limits.connections {
+            count(&self.counters.refused);
+            incoming.refuse();
+        } else if self.handshakes.get() >= self.limits.unproven_handshakes && !incoming.remote_address_validated() {
+            count(&self.counters.retries);
+            // An address that is not validated may always be asked.
+            let _ = incoming.retry();
+        } else {
+            let slot = Slot::take(self);
+            spawn_local(Rc::clone(self).meet(incoming, slot));
+        }
+    }
+
+    async fn meet(self: Rc<Self>, incoming: Incoming, mut slot: Slot) {
+        let opened = Instant::now();
+        let Some(quic) = self.shake_hands(incoming).await else {
+            return count(&self.counters.handshake_failures);
+        };
+        slot.ready();
+        count(&self.counters.connections);
+        let desk = (self.desks)(peer(&quic));
+        connection::serve(quic, desk, Rc::clone(&self), opened).await;
+    }
+
+    /// `None` if it fails, or takes too long.
+    async fn shake_hands(&self, incoming: Incoming) -> Option<quinn::Connection> {
+        let connecting = incoming.accept().ok()?;
+        timeout(self.limits.handshake, connecting).await.ok()?.ok()
+    }
+}
+
+/// A client that is let in. Its room is free again when this is dropped.
+struct Slot {
+    front: Rc<Front>,
+    shaking_hands: bool,
+}
+
+impl Slot {
+    fn take(front: &Rc<Front>) -> Self {
+        front.open.set(front.open.get() + 1);
+        front.handshakes.set(front.handshakes.get() + 1);
+        Self { front: Rc::clone(front), shaking_hands: true }
+    }
+
+    /// The handshake is over.
+    fn ready(&mut self) {
+        if std::mem::take(&mut self.shaking_hands) {
+            self.front.handshakes.set(self.front.handshakes.get().saturating_sub(1));
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.ready();
+        self.front.open.set(self.front.open.get().saturating_sub(1));
+        if self.front.open.get() == 0 {
+            self.front.empty.notify_one();
+        }
+        if std::thread::panicking() {
+            tracing::error!("a connection ended in a panic");
+        }
+    }
+}
+
+fn peer(quic: &quinn::Connection) -> Peer {
+    let address = quic.remote_address();
+    let handshake = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    Peer {
+        // A socket for both families sees IPv4 as a part of IPv6.
+        address: SocketAddr::new(address.ip().to_canonical(), address.port()),
+        server_name: handshake.and_then(|data| data.server_name),
+    }
+}

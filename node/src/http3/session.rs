@@ -1,0 +1,146 @@
+//! What the requests of one connection share: the desk that answers them, and what they did so far.
+//!
+//! Requests write it and the connection reads it: nothing here decides or waits.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    rc::Rc,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    counters::{Counters, count},
+    front::Front,
+    limits::{CANCELLED, Http3Limits},
+    reply::Ending,
+};
+use crate::engine::Desk;
+
+/// One connection, as its requests see it.
+pub(super) struct Session {
+    front: Rc<Front>,
+    desk: RefCell<Box<dyn Desk>>,
+    requests: Cell<u64>,
+    under_way: Cell<usize>,
+    since: Cell<Instant>,
+    cancelled: Cell<u32>,
+    overdue: Cell<bool>,
+    changed: Notify,
+}
+
+impl Session {
+    pub(super) fn new(front: Rc<Front>, desk: Box<dyn Desk>) -> Rc<Self> {
+        Rc::new(Self {
+            front,
+            desk: RefCell::new(desk),
+            requests: Cell::new(0),
+            under_way: Cell::new(0),
+            since: Cell::new(Instant::now()),
+            cancelled: Cell::new(0),
+            overdue: Cell::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(super) fn limits(&self) -> &Http3Limits {
+        &self.front.limits
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.front.counters
+    }
+
+    /// Who answers. Never held across an await.
+    pub(super) fn desk(&self) -> RefMut<'_, Box<dyn Desk>> {
+        self.desk.borrow_mut()
+    }
+
+    /// Counts a request in. It is out when the guard is dropped.
+    pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
+        count(&self.counters().requests);
+        self.requests.set(self.requests.get() + 1);
+        self.under_way.set(self.under_way.get() + 1);
+        self.since.set(Instant::now());
+        UnderWay { session: Rc::clone(self), ending: None }
+    }
+
+    /// Remembers a client that did not say what it wants.
+    pub(super) fn overdue(&self) {
+        count(&self.counters().overdue);
+        self.overdue.set(true);
+        self.changed.notify_one();
+    }
+
+    /// True if a head did not come in time.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.get()
+    }
+
+    /// True if the client cancelled more than it may.
+    pub(super) fn is_wasteful(&self) -> bool {
+        self.cancelled.get() > CANCELLED
+    }
+
+    /// Requests so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Requests that are not answered to their end.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.get()
+    }
+
+    /// When a request last began or ended, or when the connection did.
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    /// Completes when something is worth a look: nothing is under way any more, or the client misbehaved.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// A request that is under way.
+pub(super) struct UnderWay {
+    session: Rc<Session>,
+    ending: Option<Ending>,
+}
+
+impl UnderWay {
+    /// What it shares with the others.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Counts it out.
+    pub(super) fn end(mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let session = &self.session;
+        let left = session.under_way.get().saturating_sub(1);
+        session.under_way.set(left);
+        session.since.set(Instant::now());
+        match self.ending {
+            Some(Ending::Delivered) => session.cancelled.set(session.cancelled.get().saturating_sub(1)),
+            Some(Ending::Cancelled) => {
+                count(&session.counters().resets);
+                session.cancelled.set(session.cancelled.get().saturating_add(1));
+            }
+            Some(Ending::CutOff) => count(&session.counters().cut_off),
+            None => {
+                count(&session.counters().cut_off);
+                tracing::error!("a request ended in a panic");
+            }
+        }
+        if left == 0 || session.is_wasteful() {
+            session.changed.notify_one();
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the operator sees of the serving: metrics and the access log.
+//!
+//! Whatever is counted while serving goes into a [`Tally`] of the worker's own, which nobody else writes, and is summed
+//! when someone asks. The [`access`] log gets a sample of the requests through a queue; when the queue is full, records
+//! are dropped and counted. So nothing here ever makes a request wait.
+//!
+//! There is nothing about single visitors in the metrics, and no more in the log than the operator asks for.
+
+pub mod access;
+mod exposition;
+mod journal;
+mod sampler;
+mod tally;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use difusor_proto::CutKey;
+
+pub use self::{
+    journal::{AccessLog, AccessLogError},
+    sampler::{Draw, Sampler, Share, ShareError},
+    tally::{Failure, Handshake, Protocol, Tally, Totals},
+};
+
+/// Media type of what [`Observatory::scrape`] writes (OpenMetrics 1.0, section "Overall Structure").
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All that is counted in this process.
+#[derive(Debug)]
+pub struct Observatory {
+    tallies: Vec<Arc<Tally>>,
+    log: AccessLog,
+    started: SystemTime,
+}
+
+/// What others know at the moment of a scrape.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The cut that is served.
+    pub cut: Option<CutKey>,
+    /// Flips since start.
+    pub flips: u64,
+    /// When the last one was, by the wall clock.
+    pub flipped: Option<SystemTime>,
+    /// When the public certificate expires.
+    pub certificate_expires: Option<SystemTime>,
+    /// True while in touch with the coordinator.
+    pub connected: bool,
+    /// What was refused from the coordinator since start, by reason.
+    pub refused: Vec<(String, u64)>,
+}
+
+impl Observatory {
+    /// For so many workers, but at least one.
+    pub fn new(workers: usize, log: AccessLog) -> Self {
+        let tallies = (0..workers.max(1)).map(|_| Arc::default()).collect();
+        Self { tallies, log, started: SystemTime::now() }
+    }
+
+    /// The tallies, one for each worker.
+    pub fn tallies(&self) -> &[Arc<Tally>] {
+        &self.tallies
+    }
+
+    /// Where records of requests go.
+    pub fn log(&self) -> &AccessLog {
+        &self.log
+    }
+
+    /// The sums over all workers, read one after another.
+    pub fn totals(&self) -> Totals {
+        self.tallies.iter().fold(Totals::default(), |totals, tally| totals.and(tally))
+    }
+
+    /// Everything as OpenMetrics text, to be sent as [`CONTENT_TYPE`].
+    ///
+    /// Reads files below `/proc`: best not called from a worker.
+    pub fn scrape(&self, snapshot: Snapshot) -> String {
+        exposition::text(exposition::Scrape {
+            totals: self.totals(),
+            snapshot,
+            dropped: self.log.dropped(),
+            started: self.started,
+            now: SystemTime::now(),
+        })
+    }
+}
+
+/// Seconds since 1970 UTC; zero before.
+fn unix(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}

@@ -1,0 +1,167 @@
+//! What is made behind the flip: more forms of large files, never other bytes.
+
+use std::cell::Cell;
+
+use super::*;
+use crate::{digest_field::repr_digest, shelf::Forms};
+
+/// Everything that a form says and is.
+fn said(form: &Form) -> (String, Vec<u8>, bool) {
+    let is_hashed = form.whole.fields().any(|(name, _)| name == "repr-digest");
+    (form.tag.clone(), read(&form.content), is_hashed)
+}
+
+fn codings(forms: &Forms) -> Vec<Coding> {
+    Coding::ALL.into_iter().filter(|coding| forms.get(*coding).is_some()).collect()
+}
+
+/// A fixture, a cut with large files of each kind, and options under which they are not in memory.
+fn large() -> (Fixture, Cut, SiteOptions, [(&'static str, Vec<u8>); 6]) {
+    let fixture = Fixture::new();
+    let files = [
+        ("large.csv", noise(1, 3_000)),
+        ("stored.json", noise(2, 2_000)),
+        ("large/index.html", noise(3, 2_500)),
+        ("large.zip", noise(4, 2_000)),
+        ("acta.pdf", noise(5, 2_000)),
+        ("small.json", b"{}".to_vec()),
+    ];
+    let borrowed: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let deflates = |name: &str| !matches!(name, "stored.json" | "large.zip");
+    // Deflated badly, so that every other coding is worth having.
+    let cut = fixture.write(1, &borrowed, &Package { level: 1, deflates: &deflates, ..Package::default() });
+    let options = SiteOptions { hot_bytes: 100, ..fixture.options() };
+    (fixture, cut, options, files)
+}
+
+#[test]
+fn large_files_gain_codings_and_digests_and_keep_their_bytes() {
+    use Coding::{Brotli, Gzip, Identity, Zstd};
+    let (fixture, cut, options, files) = large();
+    let before = fixture.build(&cut, &options, None).unwrap();
+    assert!(!before.is_finished());
+    let after = before.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    assert!(after.is_finished() && after.cut() == before.cut());
+    for (name, at_first, then) in [
+        ("large.csv", &[Identity, Gzip][..], &[Identity, Gzip, Zstd][..]),
+        ("stored.json", &[Identity], &[Identity, Gzip]),
+        ("large/index.html", &[Identity, Gzip], &[Identity, Gzip, Zstd]),
+        // Compressed already, or not of a kind that is worth it: nothing but the digest of what there is.
+        ("large.zip", &[Identity], &[Identity]),
+        ("acta.pdf", &[Identity, Gzip], &[Identity, Gzip]),
+        ("small.json", &[Identity], &[Identity]),
+    ] {
+        let path = format!("/{name}");
+        let bytes = &files.iter().find(|(known, _)| *known == name).unwrap().1;
+        let (old, new) = (&entity(&before, &path).forms, &entity(&after, &path).forms);
+        assert_eq!(codings(old), at_first, "{name}");
+        // Others may come if they save enough.
+        assert!(then.iter().all(|coding| new.get(*coding).is_some()), "{name}: {:?}", codings(new));
+        assert!(codings(new).len() >= then.len() && (then.len() > 1 || codings(new) == then));
+        for form in new.iter() {
+            let (tag, body, is_hashed) = said(form);
+            assert!(is_hashed, "{name} {:?}", form.coding);
+            assert_eq!(fixture::answer::decode(form.coding.name(), &body), *bytes, "{name}");
+            let digest = form.part.fields().find(|(name, _)| *name == "repr-digest").unwrap().1.to_owned();
+            assert_eq!(digest, repr_digest(difusor_proto::Sha256::of(&body).as_bytes()));
+            match old.get(form.coding) {
+                // What was there has the tag and the bytes that it had.
+                Some(old) => assert_eq!((old.tag.clone(), read(&old.content)), (tag, body)),
+                None => {
+                    assert_eq!(form.content.place(), Place::Scratch);
+                    assert!(old.iter().all(|old| old.tag != tag));
+                }
+            }
+        }
+        assert!(new.iter().map(|form| form.content.len()).is_sorted());
+        // The snapshot that is served meanwhile did not change.
+        assert_eq!(codings(old), at_first);
+        assert_eq!(old.get(Gzip).is_none_or(|gzip| said(gzip).2), name == "small.json" || !at_first.contains(&Gzip));
+    }
+    assert!(matches!(Brotli, Brotli));
+    // Every address of a file has what it gained, and what is small is as it was.
+    assert_eq!(form(&after, "/large/", Zstd).tag, form(&after, "/large/index.html", Zstd).tag);
+    assert!(matches!(after.route("large"), Some(Route::Folder(_))));
+    assert_eq!(in_memory(&before, "/small.json", Identity), in_memory(&after, "/small.json", Identity));
+    assert_eq!((before.len(), before.memory()), (after.len(), after.memory()));
+}
+
+#[test]
+fn finishing_twice_changes_nothing() {
+    let (fixture, cut, options, files) = large();
+    let once = fixture.build(&cut, &options, None).unwrap();
+    let once = once.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    let twice = once.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    for (name, _) in &files {
+        let all = |site| entity(site, &format!("/{name}")).forms.iter().map(said).collect::<Vec<_>>();
+        assert_eq!(all(&once), all(&twice), "{name}");
+    }
+}
+
+#[test]
+fn the_next_cut_takes_over_what_was_made() {
+    let (fixture, cut, options, _) = large();
+    let site = fixture.build(&cut, &options, None).unwrap();
+    let site = site.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    let next = Cut { key: CutKey { seq: 2, ..cut.key }, signed: cut.signed.clone(), manifest: cut.manifest.clone() };
+    let manifest = Manifest { seq: 2, ..next.manifest };
+    let (key, encoded) = manifest.encode().unwrap();
+    let next = Cut { key, signed: fixture.key.sign_encoded(encoded), manifest };
+    let next = fixture.build(&next, &options, Some(&site)).unwrap();
+    for path in ["/large.csv", "/stored.json", "/large/"] {
+        for old in entity(&site, path).forms.coded() {
+            let new = form(&next, path, old.coding);
+            assert_eq!((&old.tag, read(&old.content)), (&new.tag, read(&new.content)), "{path}");
+        }
+        // Packs that are given up are not held by what is made of them.
+        assert_eq!(form(&next, path, Coding::Identity).content.place(), Place::Pack);
+    }
+}
+
+#[test]
+fn it_stops_early_when_it_is_told_to_and_codes_nothing_if_it_may_not() {
+    let (fixture, cut, options, _) = large();
+    let site = fixture.build(&cut, &options, None).unwrap();
+    let none = site.finish(&fixture.store, &cut.manifest, &options, None, || true).unwrap();
+    assert!(!none.is_finished());
+    assert_eq!(codings(&entity(&none, "/large.csv").forms), [Coding::Identity, Coding::Gzip]);
+
+    let asked = Cell::new(0);
+    let stop = || asked.replace(asked.get() + 1) >= 2;
+    let some = site.finish(&fixture.store, &cut.manifest, &options, None, stop).unwrap();
+    let gained = |path: &str| entity(&some, path).forms.iter().any(|form| form.content.place() == Place::Scratch);
+    // Pages and data come before downloads.
+    assert!(!some.is_finished() && gained("/stored.json") && !gained("/large.csv"));
+
+    let options = SiteOptions { coded: false, ..options };
+    let plain = site.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    assert!(plain.is_finished());
+    assert_eq!(codings(&entity(&plain, "/large.csv").forms), [Coding::Identity, Coding::Gzip]);
+}
+
+#[test]
+fn a_snapshot_without_a_past_gets_that_of_an_older_one() {
+    let fixture = Fixture::new();
+    let cuts: Vec<_> = (1..=3u8)
+        .map(|seq| fixture.later(seq.into(), &[("index.html", &[seq]), (&format!("{seq}.csv"), &[seq])]))
+        .collect();
+    let options = fixture.options();
+    let one = fixture.build(&cuts[0], &options, None).unwrap();
+    let two = fixture.build(&cuts[1], &options, None).unwrap();
+    let seqs = |site: &Site| site.cuts().map(|cut| cut.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(&two), [2]);
+    let stop = || false;
+    let with = two.finish(&fixture.store, &cuts[1].manifest, &options, Some(&one), stop).unwrap();
+    assert_eq!((seqs(&with), plain(&with, "/1.csv")), (vec![1, 2], vec![1]));
+    let without = two.finish(&fixture.store, &cuts[1].manifest, &options, None, stop).unwrap();
+    assert!(without.find(b"/1.csv").is_none());
+    // One that has a past keeps its own.
+    let three = fixture.build(&cuts[2], &options, Some(&two)).unwrap();
+    let three = three.finish(&fixture.store, &cuts[2].manifest, &options, Some(&one), stop).unwrap();
+    assert_eq!(seqs(&three), [2, 3]);
+    assert!(three.find(b"/1.csv").is_none() && three.find(b"/2.csv").is_some());
+    // As few as are kept.
+    let options = SiteOptions { policy: Arc::new(Policy { keep: 1, ..Policy::default() }), ..options };
+    let none = two.finish(&fixture.store, &cuts[1].manifest, &options, Some(&one), stop).unwrap();
+    assert_eq!(seqs(&none), [2]);
+}
