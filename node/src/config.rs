@@ -29,6 +29,8 @@ pub struct Config {
     pub apply_memory: Bytes,
     /// Complete cuts kept on disk.
     pub keep_cuts: usize,
+    /// From saying that the node drains to letting nobody in any more.
+    pub notice: Span,
     /// How long downloads under way may take at the end.
     pub drain: Span,
     /// How the sender reacts to loss.
@@ -112,6 +114,7 @@ impl Default for Config {
             coordinator: Vec::new(),
             apply_memory: Bytes(160 << 20),
             keep_cuts: 12,
+            notice: Span(Duration::ZERO),
             drain: Span(Duration::from_secs(10)),
             congestion: Congestion::default(),
             workers: None,

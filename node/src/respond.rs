@@ -219,11 +219,8 @@ fn parted(
 /// What could be asked: the same of every address, and of the server as a whole. Pages of any origin may read (the Fetch
 /// standard, section 3.3).
 fn options(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
-    let mut fields = Block::new([
-        ("allow", "GET, HEAD, OPTIONS"),
-        ("access-control-allow-origin", "*"),
-        ("content-length", "0"),
-    ]);
+    let mut fields =
+        Block::new([("allow", "GET, HEAD, OPTIONS"), ("access-control-allow-origin", "*"), ("content-length", "0")]);
     if !head.request_method.is_empty() {
         fields.push("access-control-allow-methods", "GET, HEAD, OPTIONS");
         fields.push("access-control-allow-headers", "range, if-range, if-none-match, want-repr-digest");

@@ -62,6 +62,7 @@ pub struct Node {
     certificates: Arc<Certificates>,
     station: Station,
     sync: Arc<Sync>,
+    notice: Duration,
     drain: Duration,
 }
 
@@ -139,8 +140,8 @@ impl Node {
             connected: false.into(),
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
-        let drain = config.drain.0;
-        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, drain })
+        let (notice, drain) = (config.notice.0, config.drain.0);
+        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, notice, drain })
     }
 
     /// Where it listens.
@@ -148,15 +149,16 @@ impl Node {
         &self.ready
     }
 
-    /// Serves until cancelled; then finishes what is under way.
+    /// Serves until cancelled; then says so, goes on for the time of notice, lets nobody in any more, and finishes what
+    /// is under way.
     ///
     /// # Errors
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, http3, redirector, admin, certificates, station, sync, drain, .. } = self;
+        let Self { listener, http3, redirector, admin, certificates, station, sync, notice, drain, .. } = self;
         let (store, gate) = (sync.store.clone(), Arc::clone(&sync.gate));
         // The status is the last to go: it says that the node drains.
-        let over = CancellationToken::new();
+        let (closing, over) = (CancellationToken::new(), CancellationToken::new());
         let desk = admin::Desk {
             sync: Arc::clone(&sync),
             observatory: Arc::clone(&station.observatory),
@@ -166,14 +168,15 @@ impl Node {
         let mut status = admin::spawn(desk, admin, over.clone())?;
         let observatory = Arc::clone(&station.observatory);
         let mut quic = match http3 {
-            Some(http3) => spawn_http3(http3, station.clone(), cancel.clone(), drain)?,
+            Some(http3) => spawn_http3(http3, station.clone(), closing.clone(), drain)?,
             None => oneshot::channel().1,
         };
         let has_quic = !quic.is_terminated();
-        let mut public = tokio::spawn(listener.run(station, cancel.clone(), drain));
-        let mut redirecting = tokio::spawn(redirector.run(cancel.clone()));
+        let mut public = tokio::spawn(listener.run(station, closing.clone(), drain));
+        let mut redirecting = tokio::spawn(redirector.run(closing.clone()));
         let mut dialling = tokio::spawn(sync::run(sync, cancel.clone()));
         let watching = tokio::spawn(certificates.watch(LOOK, cancel.clone()));
+        tokio::spawn(observatory.log().clone().reopen_on_hangup(cancel.clone()));
         let behind = thread::Builder::new().name("behind".into());
         let (stop, its_gate) = (cancel.clone(), Arc::clone(&gate));
         let behind = behind.spawn(move || its_gate.work_behind(&|| stop.is_cancelled()))?;
@@ -188,6 +191,11 @@ impl Node {
         let asked = cancel.is_cancelled();
         cancel.cancel();
         gate.wake_behind();
+        if ended.is_none() && !notice.is_zero() {
+            tracing::info!(?notice, "draining: visitors are still let in, so that balancers and DNS can follow");
+            tokio::time::sleep(notice).await;
+        }
+        closing.cancel();
         if ended != Some("the public listener") {
             let _ = public.await;
         }

@@ -18,6 +18,9 @@ use crate::site::SiteError;
 /// Where these documents are (RFC 8615), with the slash at the end.
 pub const FOLDER: &str = ".well-known/difusor/";
 
+/// Name, media type, bytes.
+type Document = (String, &'static str, Vec<u8>);
+
 #[derive(Serialize)]
 struct Cut<'a> {
     cut: u64,
@@ -55,7 +58,7 @@ impl<'a> From<&'a Entry> for File<'a> {
     }
 }
 
-/// The documents of a cut: name, media type, bytes.
+/// The documents of a cut.
 ///
 /// # Errors
 /// [`SiteError::Document`] if one cannot be written.
@@ -64,7 +67,7 @@ pub(crate) fn documents(
     signed: &Signed<Manifest>,
     manifest: &Manifest,
     key: &VerifyingKey,
-) -> Result<[(String, &'static str, Vec<u8>); 3], SiteError> {
+) -> Result<[Document; 3], SiteError> {
     let accepted = i64::try_from(manifest.accepted_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let described = Cut {
         cut: cut.seq,

@@ -64,11 +64,6 @@ impl World {
         Self { counter, serving, second }
     }
 
-    /// A new connection.
-    fn visit(&self) -> Visit {
-        self.counter.visit(IpAddr::from([192, 0, 2, 7]), Protocol::H1)
-    }
-
     fn flip(&self) {
         self.serving.flip(Arc::clone(&self.second));
     }

@@ -98,7 +98,7 @@ impl Driver {
                 accepted = self.layer.accept(), if self.listening => match accepted {
                     Ok(Some(unread)) => {
                         self.begin(unread);
-                        // Progress is watched from here on.
+                        // What the last look saw may have been nothing.
                         let next = watch::look(self.session.since(), self.session.limits());
                         if next < look.deadline() {
                             look.as_mut().reset(next);
@@ -107,6 +107,7 @@ impl Driver {
                     }
                     Ok(None) => {
                         self.listening = false;
+                        self.session.end();
                         self.phase = Phase::Last;
                     }
                     Err(error) => return End::Lost(error),
@@ -176,6 +177,7 @@ impl Driver {
 
     /// Says that the connection ends, and how many requests are still taken: all that the client may have sent.
     async fn warn(&mut self) {
+        self.session.end();
         self.goaway(STREAMS as usize).await;
         self.phase = Phase::Warned(Instant::now() + self.heard());
     }

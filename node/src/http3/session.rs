@@ -26,6 +26,7 @@ pub(super) struct Session {
     since: Cell<Instant>,
     cancelled: Cell<u32>,
     overdue: Cell<bool>,
+    ending: Cell<bool>,
     changed: Notify,
 }
 
@@ -39,6 +40,7 @@ impl Session {
             since: Cell::new(Instant::now()),
             cancelled: Cell::new(0),
             overdue: Cell::new(false),
+            ending: Cell::new(false),
             changed: Notify::new(),
         })
     }
@@ -97,7 +99,13 @@ impl Session {
         self.since.get()
     }
 
-    /// Completes when something is worth a look: nothing is under way any more, or the client misbehaved.
+    /// The connection ends once nothing is under way.
+    pub(super) fn end(&self) {
+        self.ending.set(true);
+    }
+
+    /// Completes when something is worth a look: nothing is under way on a connection that ends, or the client
+    /// misbehaved.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -139,7 +147,7 @@ impl Drop for UnderWay {
                 tracing::error!("a request ended in a panic");
             }
         }
-        if left == 0 || session.is_wasteful() {
+        if (left == 0 && session.ending.get()) || session.is_wasteful() {
             session.changed.notify_one();
         }
     }

@@ -67,9 +67,9 @@ impl Watch {
     }
 }
 
-/// When to look at progress next, if something is under way now.
+/// When to look next if something is under way now: it may make no progress, or end and be the last.
 pub(super) fn look(now: Instant, limits: &Http3Limits) -> Instant {
-    now + limits.stall / LOOKS
+    now + (limits.stall / LOOKS).min(limits.idle)
 }
 
 fn until(end: Instant, now: Instant, over: Judgement) -> Judgement {

@@ -268,6 +268,9 @@ impl Connection<'_> {
     /// Reads what came, lets the protocol answer, and sends what there is: each at most once.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, Broken> {
         let mut moved = self.read(cx)?;
+        if !moved && self.is_at_rest() {
+            return Ok(Turn::Rested);
+        }
         match &self.phase {
             Phase::Handshake if !self.tls.is_handshaking() => self.open(),
             // A client that gives up within the handshake, or goes without saying so.
@@ -288,6 +291,20 @@ impl Connection<'_> {
             return Ok(Turn::Over);
         }
         Ok(if moved { Turn::Moved } else { Turn::Rested })
+    }
+
+    /// True if there is nothing to be done before more comes: what most turns after an answer find.
+    fn is_at_rest(&self) -> bool {
+        match &self.phase {
+            Phase::Open { engine, .. } => {
+                engine.state() == State::Idle
+                    && engine.backlog() == 0
+                    && self.input.is_empty()
+                    && !self.tls.wants_write()
+                    && !self.is_ended
+            }
+            _ => false,
+        }
     }
 
     /// Reads once from the socket, unless what came before has to be used first.

@@ -15,7 +15,8 @@ fn seq(serving: &Serving) -> Option<u64> {
 
 /// Which of these cuts pages can still be completed from.
 fn held(serving: &Serving, seqs: &[u64]) -> Vec<u64> {
-    serving.with(|shown| seqs.iter().copied().filter(|seq| shown.is_some_and(|shown| shown.of(*seq).is_some())).collect())
+    serving
+        .with(|shown| seqs.iter().copied().filter(|seq| shown.is_some_and(|shown| shown.of(*seq).is_some())).collect())
 }
 
 #[test]

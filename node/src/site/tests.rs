@@ -45,7 +45,8 @@ fn plain(site: &Site, path: &str) -> Vec<u8> {
 /// Where the bytes lie, if that is in memory.
 fn in_memory(site: &Site, path: &str, coding: Coding) -> Option<*const u8> {
     let content = &form(site, path, coding).content;
-    (content.place() == Place::Memory).then(|| content.pieces(0..content.len()).next().map_or(std::ptr::null(), |b| b.as_ptr()))
+    (content.place() == Place::Memory)
+        .then(|| content.pieces(0..content.len()).next().map_or(std::ptr::null(), |b| b.as_ptr()))
 }
 
 fn is_hot(site: &Site, path: &str) -> bool {
@@ -58,7 +59,8 @@ fn a_partial_cut_is_no_site() {
         let fixture = Fixture::new();
         let page = noise(1, 50);
         let keep = |name: &str, form| (name, form) != ("b.html", at_rest);
-        let cut = fixture.write(1, &[("a.html", b"a"), ("b.html", &page)], &Package { keep: &keep, ..Package::default() });
+        let cut =
+            fixture.write(1, &[("a.html", b"a"), ("b.html", &page)], &Package { keep: &keep, ..Package::default() });
         let options = SiteOptions { coded: false, ..fixture.options() };
         match (at_rest, fixture.build(&cut, &options, None)) {
             (AtRest::Identity, Err(SiteError::Missing { path, digest })) => {
@@ -177,7 +179,8 @@ fn a_gzip_form_is_hot_before_the_bytes_it_stands_for() {
     let page = noise(1, 300);
     let cut = fixture.cut(1, &[("a.html", &page)]);
     let gzip = cut.manifest.entries[0].deflated.unwrap().len + crate::content::GZIP_FRAME;
-    for (hot_total, expected) in [(gzip - 1, [false, false]), (gzip, [true, false]), (gzip + page.len() as u64, [true; 2])]
+    for (hot_total, expected) in
+        [(gzip - 1, [false, false]), (gzip, [true, false]), (gzip + page.len() as u64, [true; 2])]
     {
         let options = SiteOptions { hot_total, coded: false, ..fixture.options() };
         let site = fixture.build(&cut, &options, None).unwrap();

@@ -105,13 +105,13 @@ fn a_mounted_site_is_below_its_mount_only() {
             }
         }
         let twice = format!("{mount}{}", &mount[1..]);
-        for path in
-            ["/", "/index.html", "/sub", "/sub/", "", "*", &mount[1..], &format!("{bare}x/index.html"), &twice]
+        for path in ["/", "/index.html", "/sub", "/sub/", "", "*", &mount[1..], &format!("{bare}x/index.html"), &twice]
         {
             let answer = mounted.answer(&Head { path: path.as_bytes(), ..Head::default() });
             assert_eq!(answer.status, 404, "{path}");
         }
-        let below = mounted.answer(&Head { path: format!("{mount}.well-known/difusor/root").as_bytes(), ..Head::default() });
+        let below =
+            mounted.answer(&Head { path: format!("{mount}.well-known/difusor/root").as_bytes(), ..Head::default() });
         let above = mounted.get("/.well-known/difusor/root", &[]);
         assert_eq!(above.status, 200);
         assert_eq!(above, below);

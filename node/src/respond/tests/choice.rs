@@ -4,8 +4,8 @@ use super::*;
 
 /// The smallest of the forms of the page in these codings.
 fn smallest(codings: &[Coding]) -> Coding {
-    let forms = USUAL.entity("/").forms.clone();
-    codings.iter().copied().min_by_key(|coding| forms.get(*coding).unwrap().content.len()).unwrap()
+    let page = USUAL.entity("/");
+    codings.iter().copied().min_by_key(|coding| page.forms.get(*coding).unwrap().content.len()).unwrap()
 }
 
 #[test]

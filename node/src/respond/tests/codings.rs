@@ -35,7 +35,7 @@ fn which_forms_there_are() {
 fn every_form_is_the_file_and_says_which_bytes_it_sends() {
     let mut tags = HashSet::new();
     for entry in &WORLD.cut.manifest.entries {
-        let path = crate::address::encode(entry.path.as_str());
+        let path = address::encode(entry.path.as_str());
         let plain = WORLD.bytes(entry.path.as_str());
         let mut coded = HashSet::new();
         for coding in Coding::ALL {

@@ -71,7 +71,10 @@ fn proofs_are_asked_for_each_time() {
     {
         let path = format!("/.well-known/difusor/{name}");
         let answer = USUAL.get(&path, &[]);
-        assert_eq!(answer.some(&["cache-control", "content-type"]), [("cache-control", "no-cache"), ("content-type", media)]);
+        assert_eq!(
+            answer.some(&["cache-control", "content-type"]),
+            [("cache-control", "no-cache"), ("content-type", media)]
+        );
         let tag = answer.field("etag").unwrap();
         assert_eq!(tag, format!("\"{}\"", Digest::of(&answer.body)));
         assert_eq!(USUAL.get(&path, &[(Field::IfNoneMatch, tag)]).status, 304);

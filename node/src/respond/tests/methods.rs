@@ -98,7 +98,10 @@ fn before_the_first_cut() {
         for method in [Method::Get, Method::Head] {
             let answer = empty.ask(method, path, &[(Field::IfNoneMatch, "*")]);
             let expected = [("retry-after", "5"), ("cache-control", "no-store")];
-            assert_eq!((answer.status, answer.some(&["retry-after", "cache-control", "difusor-cut"])), (503, expected.to_vec()));
+            assert_eq!(
+                (answer.status, answer.some(&["retry-after", "cache-control", "difusor-cut"])),
+                (503, expected.to_vec())
+            );
             assert_eq!(answer.body.is_empty(), method == Method::Head);
         }
     }

@@ -80,7 +80,11 @@ fn earlier_cuts_are_addressable_below_the_mount_and_before_fallbacks() {
         (&settings[2], "/m/", Some("2")),
     ] {
         let answer = setting.get(path, &[]);
-        assert_eq!((answer.status == 200).then(|| String::from_utf8(answer.body).unwrap()).as_deref(), expected, "{path}");
+        assert_eq!(
+            (answer.status == 200).then(|| String::from_utf8(answer.body).unwrap()).as_deref(),
+            expected,
+            "{path}"
+        );
     }
     let folder = settings[1].get("/m/app/old", &[]);
     assert_eq!((folder.status, folder.field("location")), (308, Some("/m/app/old/")));

@@ -18,7 +18,7 @@ fn files(seq: u64) -> Vec<(String, Vec<u8>)> {
     let own = (format!("only/{seq}.csv"), seq.to_string().into_bytes());
     let page = ("index.html".to_owned(), seq.to_string().into_bytes());
     let even = ("even.csv".to_owned(), seq.to_string().into_bytes());
-    if seq % 2 == 0 { vec![own, page, even] } else { vec![own, page] }
+    if seq.is_multiple_of(2) { vec![own, page, even] } else { vec![own, page] }
 }
 
 /// The snapshot after these steps.
@@ -80,7 +80,7 @@ fn the_newest_cut_that_has_a_file_answers_for_as_many_cuts_as_are_kept() {
             assert_eq!(cut_of(&site, &format!("/only/{seq}.csv")), expected, "{keep} {steps:?}");
         }
         let current = site.cut().seq;
-        let even = if current % 2 == 0 { Some(current) } else { even };
+        let even = if current.is_multiple_of(2) { Some(current) } else { even };
         assert_eq!(cut_of(&site, "/even.csv"), even, "{keep} {steps:?}");
         // What every cut has is of the current one.
         assert_eq!((cut_of(&site, "/"), cut_of(&site, "/index.html")), (Some(current), Some(current)));

@@ -1,0 +1,349 @@
+//! What visitors ask for: files old and new, large and small, whole and in parts, in every coding, and what is not
+//! there.
+//!
+//! Each stream of requests has an [`Asker`], which remembers what it was given and asks about it again. Chance comes
+//! from a seed, so that two runs ask for the same things, if not at the same moments.
+
+use std::{collections::HashMap, time::Instant};
+
+use difusor_local::https;
+use http::{Method, Request, header};
+
+use super::{
+    judge::{Asked, Known, Page, Part, Verdict},
+    oracle::{KEPT, Menu, Timeline},
+};
+
+/// What browsers and others accept; the first is what most requests say.
+const ACCEPTS: [&str; 6] = ["gzip, deflate, br, zstd", "", "gzip", "br", "zstd", "gzip, br"];
+
+/// Forms that are remembered; few, so that most are asked about while they are young.
+const REMEMBERED: usize = 48;
+
+/// Longest part that is asked for, and longest form of which more than one is remembered.
+const PART: usize = 48 << 10;
+
+/// A name that no cut has.
+const NOWHERE: &str = "assets/nada.json";
+
+/// Chance from a seed: splitmix64 (Steele, Lea and Flood 2014).
+#[derive(Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound`, or 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).checked_rem(bound).unwrap_or(0)
+    }
+
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap_or(0)
+    }
+
+    fn of<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
+        list.get(self.index(list.len()))
+    }
+}
+
+/// One stream of requests.
+#[derive(Debug)]
+pub(super) struct Asker {
+    dice: Dice,
+    /// Small forms, by name.
+    small: HashMap<String, Known>,
+    /// The last large one.
+    large: Option<Known>,
+    /// The last page, if the connection is this stream's alone.
+    page: Option<Page>,
+    is_alone: bool,
+}
+
+impl Asker {
+    /// `is_alone` says that nobody else asks on its connections.
+    pub(super) fn new(seed: u64, is_alone: bool) -> Self {
+        Self { dice: Dice::new(seed), small: HashMap::new(), large: None, page: None, is_alone }
+    }
+
+    /// Forgets what belongs to a connection.
+    pub(super) fn reconnect(&mut self) {
+        self.page = None;
+    }
+
+    /// The next request. `seen` is the newest cut that the connection was shown.
+    pub(super) fn ask(&mut self, menu: &Menu, timeline: &Timeline, seen: u64) -> Asked {
+        let (current, newest) = timeline.now().into_inner();
+        let accept = self.dice.of(&ACCEPTS).copied().unwrap_or_default();
+        // Half of them ask as browsers do.
+        let accept = if self.dice.below(2) == 0 { ACCEPTS.first().copied().unwrap_or_default() } else { accept };
+        let plain = Asked {
+            name: String::new(),
+            is_head: false,
+            accept,
+            known: None,
+            part: None,
+            page: None,
+            seen,
+            confirmed: current,
+        };
+        let small = |dice: &mut Dice| dice.of(&menu.small).cloned().unwrap_or_default();
+        let passing = |seq: u64| menu.passing.get(&seq).cloned();
+        // In thousandths of all requests.
+        let special = match self.dice.below(1000) {
+            0..120 => self.known().map(|known| Asked { name: known.name.clone(), known: Some(known), ..plain.clone() }),
+            120..170 => Some(Asked { name: small(&mut self.dice), is_head: true, ..plain.clone() }),
+            170..220 => self.part(&plain),
+            220..240 => {
+                let back = self.dice.below(KEPT);
+                let is_head = self.dice.below(3) > 0;
+                passing(current.saturating_sub(back).max(1)).map(|name| Asked { name, is_head, ..plain.clone() })
+            }
+            240..250 => {
+                // Gone, or about to go.
+                let back = KEPT - 1 + self.dice.below(6);
+                current.checked_sub(back).and_then(passing).map(|name| Asked { name, ..plain.clone() })
+            }
+            250..260 => passing(newest + self.dice.below(2)).map(|name| Asked { name, ..plain.clone() }),
+            260..265 => Some(Asked { name: NOWHERE.into(), ..plain.clone() }),
+            265..285 => Some(plain.clone()),
+            285..290 => self.large(menu).map(|name| Asked { name, ..plain.clone() }),
+            290..340 => self.page.clone().map(|page| Asked {
+                name: small(&mut self.dice),
+                page: Some(page),
+                ..plain.clone()
+            }),
+            _ => None,
+        };
+        special.unwrap_or_else(|| Asked { name: small(&mut self.dice), ..plain })
+    }
+
+    /// A large file, whole.
+    pub(super) fn download(&mut self, menu: &Menu, timeline: &Timeline, seen: u64) -> Asked {
+        let name = self.large(menu).unwrap_or_default();
+        Asked { name, known: None, part: None, page: None, is_head: false, ..self.ask(menu, timeline, seen) }
+    }
+
+    /// Takes note of a right answer to a request that was sent at `since`.
+    pub(super) fn learn(&mut self, asked: &Asked, verdict: Verdict, since: Instant) {
+        let Some(known) = verdict.known else { return };
+        if self.is_alone && is_page(&known.name) {
+            self.page = Some(Page { name: known.name.clone(), cut: verdict.cut, since });
+        }
+        if known.body.len() > PART {
+            self.large = Some(known);
+        } else {
+            if self.small.len() >= REMEMBERED {
+                self.small.clear();
+            }
+            self.small.insert(asked.name.clone(), known);
+        }
+    }
+
+    fn large(&mut self, menu: &Menu) -> Option<String> {
+        self.dice.of(&menu.large).cloned()
+    }
+
+    /// Something that it has.
+    fn known(&mut self) -> Option<Known> {
+        if self.dice.below(30) == 0 {
+            return self.large.clone();
+        }
+        let at = self.dice.index(self.small.len());
+        self.small.values().nth(at).cloned()
+    }
+
+    /// A part of something that it has, in one of the ways to name it (RFC 9110 section 14.1.2).
+    fn part(&mut self, plain: &Asked) -> Option<Asked> {
+        let whole = if self.dice.below(6) == 0 { self.large.clone() } else { self.known() };
+        let whole = whole.filter(|whole| !whole.body.is_empty())?;
+        let len = whole.body.len();
+        let wanted = 1 + self.dice.index(len.min(PART));
+        let (field, first) = match self.dice.below(3) {
+            0 => (format!("bytes={}-", len - wanted), len - wanted),
+            1 => (format!("bytes=-{wanted}"), len - wanted),
+            _ => {
+                // What goes beyond the end is cut off.
+                let first = self.dice.index(len);
+                (format!("bytes={first}-{}", first + wanted - 1), first)
+            }
+        };
+        let last = (first + wanted - 1).min(len - 1);
+        // Whoever has a part in a coding still accepts it.
+        let accept = ACCEPTS.first().copied().unwrap_or_default();
+        Some(Asked {
+            name: whole.name.clone(),
+            accept,
+            part: Some(Part { whole, field, first, last }),
+            ..plain.clone()
+        })
+    }
+}
+
+/// True for what the node takes for a page.
+fn is_page(name: &str) -> bool {
+    name.is_empty() || name.ends_with(".html")
+}
+
+impl Asked {
+    /// As it goes on the wire, to this authority.
+    ///
+    /// # Errors
+    /// If it cannot be written as HTTP, which would be a mistake of ours.
+    pub(super) fn request<B>(&self, target: &str, authority: &str, body: B) -> Result<Request<B>, http::Error> {
+        let method = if self.is_head { Method::HEAD } else { Method::GET };
+        let mut request = Request::builder().method(method).uri(format!("{target}{}", https::encode(&self.name)));
+        if target.is_empty() {
+            request = request.header(header::HOST, authority);
+        }
+        if !self.accept.is_empty() {
+            request = request.header(header::ACCEPT_ENCODING, self.accept);
+        }
+        if let Some(known) = &self.known {
+            request = request.header(header::IF_NONE_MATCH, &known.tag);
+        }
+        if let Some(part) = &self.part {
+            request = request.header(header::RANGE, &part.field).header(header::IF_RANGE, &part.whole.tag);
+        }
+        if let Some(page) = &self.page {
+            let page = https::encode(&page.name);
+            request = request.header(header::REFERER, format!("https://{authority}{page}"));
+        }
+        request.body(body)
+    }
+
+    /// In one line, for whoever looks into a fault.
+    pub(super) fn line(&self) -> String {
+        let mut line = format!("{} {}", if self.is_head { "HEAD" } else { "GET" }, https::encode(&self.name));
+        let mut add = |name: &str, value: &str| line.extend([", ", name, ": ", value]);
+        add("accept-encoding", if self.accept.is_empty() { "none" } else { self.accept });
+        if let Some(known) = &self.known {
+            add("if-none-match", &known.tag);
+        }
+        if let Some(part) = &self.part {
+            add("range", &part.field);
+            add("if-range", &part.whole.tag);
+        }
+        if let Some(page) = &self.page {
+            add("referer", &https::encode(&page.name));
+            add("of cut", &page.cut.to_string());
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::flips::forms::Coding;
+
+    fn menu() -> Menu {
+        Menu {
+            small: vec![String::new(), "a.json".into(), "índice.html".into()],
+            large: vec!["b.json".into()],
+            passing: (1..=40).map(|seq| (seq, format!("{seq}.zip"))).collect(),
+        }
+    }
+
+    fn verdict(name: &str, len: usize) -> Verdict {
+        let body = Bytes::from(vec![7; len]);
+        let plain = blake3::hash(&body);
+        let known = Known { name: name.into(), tag: "\"t\"".into(), coding: Coding::Identity, plain, body };
+        Verdict { cut: 20, current: 20, known: Some(known) }
+    }
+
+    #[test]
+    fn everything_is_asked_for() {
+        let (menu, timeline) = (menu(), Timeline::default());
+        timeline.submit(21);
+        timeline.confirm(20);
+        let mut asker = Asker::new(1, true);
+        let mut counts: HashMap<&str, u32> = HashMap::new();
+        for _ in 0..20_000 {
+            let asked = asker.ask(&menu, &timeline, 3);
+            assert_eq!((asked.seen, asked.confirmed), (3, 20));
+            let zip = asked.name.strip_suffix(".zip").and_then(|seq| seq.parse::<u64>().ok());
+            let kinds = [
+                ("head", asked.is_head),
+                ("condition", asked.known.is_some()),
+                ("part", asked.part.is_some()),
+                ("page", asked.page.is_some()),
+                ("no coding", asked.accept.is_empty()),
+                ("site", asked.name.is_empty()),
+                ("large", asked.name == "b.json"),
+                ("nowhere", asked.name == NOWHERE),
+                ("past", zip.is_some_and(|seq| (9..20).contains(&seq))),
+                ("gone", zip.is_some_and(|seq| seq < 9)),
+                ("next", zip == Some(21)),
+                ("after next", zip == Some(22)),
+            ];
+            for (kind, _) in kinds.iter().filter(|(_, holds)| *holds) {
+                *counts.entry(kind).or_default() += 1;
+            }
+            if let Some(part) = &asked.part {
+                assert!(part.first <= part.last && part.last < part.whole.body.len(), "{part:?}");
+            }
+            let name = asked.name.clone();
+            asker.learn(&asked, verdict(&name, if name == "b.json" { 100_000 } else { 900 }), Instant::now());
+        }
+        assert_eq!(counts.len(), 12, "{counts:?}");
+        assert!(counts.values().all(|count| *count >= 20), "{counts:?}");
+    }
+
+    #[test]
+    fn the_same_seed_asks_the_same() {
+        let timeline = Timeline::default();
+        let asked = || -> Vec<String> {
+            let mut asker = Asker::new(7, false);
+            (0..100).map(|_| asker.ask(&menu(), &timeline, 0).line()).collect()
+        };
+        assert_eq!(asked(), asked());
+    }
+
+    #[test]
+    fn pages_belong_to_one_connection() {
+        let (menu, timeline) = (menu(), Timeline::default());
+        for (is_alone, stays) in [(true, true), (true, false), (false, true)] {
+            let mut asker = Asker::new(3, is_alone);
+            let asked = asker.ask(&menu, &timeline, 0);
+            asker.learn(&asked, verdict("índice.html", 10), Instant::now());
+            if !stays {
+                asker.reconnect();
+            }
+            assert_eq!(asker.page.is_some(), is_alone && stays);
+        }
+    }
+
+    #[test]
+    fn requests_are_written() {
+        let known = verdict("ñ a.html", 10).known.unwrap();
+        let page = Page { name: "índice.html".into(), cut: 1, since: Instant::now() };
+        let part = Part { whole: known.clone(), field: "bytes=1-".into(), first: 1, last: 9 };
+        let mut asked = Asker::new(1, true).ask(&menu(), &Timeline::default(), 0);
+        asked = Asked { name: "ñ a.html".into(), is_head: true, accept: "br", ..asked };
+        asked = Asked { known: Some(known), part: Some(part), page: Some(page), ..asked };
+        let request = asked.request("https://localhost:1", "localhost:1", ()).unwrap();
+        assert_eq!(request.uri(), "https://localhost:1/%C3%B1%20a.html");
+        assert_eq!(request.method(), Method::HEAD);
+        for (name, value) in [
+            ("accept-encoding", "br"),
+            ("if-none-match", "\"t\""),
+            ("if-range", "\"t\""),
+            ("range", "bytes=1-"),
+            ("referer", "https://localhost:1/%C3%ADndice.html"),
+        ] {
+            assert_eq!(request.headers()[name], value);
+        }
+        assert!(!request.headers().contains_key("host"));
+        assert_eq!(asked.request("", "localhost:1", ()).unwrap().headers()["host"], "localhost:1");
+        assert!(asked.line().starts_with("HEAD /%C3%B1%20a.html, accept-encoding: br, if-none-match: \"t\", range: "));
+    }
+}
