@@ -1,5 +1,7 @@
 //! Every file of every cut, from every node, in every form.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use difusor_coordinator::publish::{Outcome, Request};
 use difusor_night::{Night, NightSpec};
@@ -15,7 +17,7 @@ async fn every_file_of_every_cut() -> Result<()> {
     let (witness, nodes) = (Witness::new(&mesh)?, publics(&mesh));
     let plain = Night::new(NightSpec::tiny())?;
     let nested = Night::new(NightSpec { nested: true, start: "20240602_2330".into(), ..NightSpec::tiny() })?;
-    let (mut before, mut vanished, mut gzipped) = (None, 0, 0);
+    let (mut before, mut vanished, mut gzipped) = (None::<(_, _, PathBuf)>, 0, 0);
     for (seq, (night, i)) in [(&plain, 0), (&plain, 2), (&plain, 5), (&nested, 0), (&nested, 3)].into_iter().enumerate()
     {
         let file = write(night, i, &dir.path().join("packages"))?;
@@ -23,9 +25,10 @@ async fn every_file_of_every_cut() -> Result<()> {
         ensure!(accepted.outcome == Outcome::Published && accepted.cut.seq == seq as u64 + 1, "{accepted:?}");
         let compared = witness.compare(&nodes, &file).await?;
         ensure!(compared.cut == accepted.cut, "{:?} is served and not {:?}", compared.cut, accepted.cut);
-        if let Some(before) = before.replace(compared.files.clone()) {
-            let old = before.difference(&compared.files);
-            witness.gone(&nodes, old.clone()).await?;
+        let now = (compared.files.clone(), accepted.cut, file);
+        if let Some((files, cut, file)) = before.replace(now) {
+            let old = files.difference(&compared.files);
+            witness.kept(&nodes, (&cut, &file), old.clone()).await?;
             vanished += old.count();
         }
         gzipped += compared.gzipped;
