@@ -29,6 +29,7 @@ use tokio::{
     task::{JoinError, JoinSet, LocalSet},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::connection::Front;
 use crate::{desk::Station, observe::Tally, serving::unix_ms};
@@ -313,10 +314,11 @@ fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, slots: &Arc<Semaphore>
     let open = Open::new(&front.counter.tally);
     let front = Rc::clone(front);
     let accepted = Instant::now();
-    connections.spawn_local(async move {
+    let served = async move {
         connection::serve(tcp, peer, front, accepted).await;
         drop((open, slot));
-    });
+    };
+    connections.spawn_local(served.instrument(tracing::debug_span!("connection", %peer)));
 }
 
 /// Counts a connection as open for as long as it lives.

@@ -248,6 +248,37 @@ async fn heads_without_end_are_refused() {
     assert_eq!(running.totals().classes()[1], 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_proxy_says_whose_connection_it_is() {
+    let running = Running::behind(Limits::default(), GRACE, Some("127.0.0.0/8"));
+    let version_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x05\x7f\0\0\x01\x04\xd2\x01\xbb";
+    for preamble in [&b"PROXY TCP4 203.0.113.5 127.0.0.1 1234 443\r\n"[..], b"PROXY UNKNOWN\r\n", version_2] {
+        let mut tls = running.tls_after(preamble).await.unwrap();
+        tls.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        tls.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+    // Without the header, with half of one that never ends, and with another.
+    assert!(running.tls_after(b"").await.is_err());
+    assert!(running.tls_after(b"PROXY TCP4 not an address\r\n").await.is_err());
+    until("both are counted", || running.totals().failures == [0, 0, 2]).await;
+
+    // Whoever is not listed is a visitor, and its connection begins with TLS.
+    let running = Running::behind(Limits::default(), GRACE, Some("203.0.113.0/24"));
+    assert_eq!(running.h2().await.get("/").await.status, 503);
+    assert!(running.tls_after(b"PROXY UNKNOWN\r\n").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_are_told_apart() {
+    let running = Running::start(Limits::default(), GRACE);
+    for _ in 0..2 {
+        assert_eq!(running.h1().await.get("/").await.status, 503);
+    }
+    assert_eq!(running.totals().handshakes, [2, 0]);
+}
+
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let running = Running::start(Limits::default(), GRACE);

@@ -16,6 +16,7 @@ use super::super::*;
 use crate::{
     certificate::tls_config,
     observe::{Observatory, Totals},
+    proxied::Trust,
     serving::Serving,
 };
 
@@ -54,17 +55,23 @@ impl Whole {
 
 impl Running {
     pub(super) fn start(limits: Limits, grace: Duration) -> Self {
+        Self::behind(limits, grace, None)
+    }
+
+    /// The same behind a proxy at `proxy` that speaks the PROXY protocol.
+    pub(super) fn behind(limits: Limits, grace: Duration, proxy: Option<&str>) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let tls = tls_config(vec![made.cert.der().clone()], key).unwrap();
         let bind = vec!["127.0.0.1:0".parse().unwrap()];
-        let config = ListenerConfig { bind, limits, workers: NonZero::new(2), ..ListenerConfig::default() };
+        let config = ListenerConfig { bind, limits, workers: NonZero::new(2), proxy_protocol: proxy.is_some() };
         let listener = Listener::bind(&config, tls).unwrap();
         let (serving, cancel) = (Arc::new(Serving::default()), CancellationToken::new());
         let address = listener.addresses()[0];
-        let station = Station::new(Arc::clone(&serving), 2);
+        let networks = proxy.into_iter().map(|proxy| proxy.parse().unwrap()).collect();
+        let station = Station { trust: Arc::new(Trust { networks }), ..Station::new(Arc::clone(&serving), 2) };
         let observatory = Arc::clone(&station.observatory);
         let done = tokio::spawn(listener.run(station, cancel.clone(), grace));
         Self { address, serving, observatory, cancel, done, roots: Arc::new(roots) }
@@ -88,6 +95,20 @@ impl Running {
         let tcp = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    }
+
+    /// TLS after these bytes, or the reason why there is none.
+    pub(super) async fn tls_after(&self, preamble: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut tcp = TcpStream::connect(self.address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut tcp, preamble).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 
     pub(super) async fn connect(&self, version: &'static SupportedProtocolVersion, alpn: &[&[u8]]) -> Connection {

@@ -132,7 +132,7 @@ fn check(setting: &Setting, head: &Head<'_>, answer: &Answer) {
         assert_eq!(answer.coding() != "identity", answer.status != 304 && tag.contains('-'));
         match answer.status {
             200 if head.method == Method::Get => {
-                assert_eq!(answer.body, *form);
+                assert!(answer.body == *form);
                 assert!(is_proof || Digest::of(&answer.plain()) == found.unwrap().digest);
             }
             206 => {
@@ -140,7 +140,7 @@ fn check(setting: &Setting, head: &Head<'_>, answer: &Answer) {
                 let parts = answer.parts();
                 assert!(!parts.is_empty());
                 for part in parts {
-                    assert_eq!((part.total, part.bytes.as_slice()), (form.len(), &form[part.range]));
+                    assert!(part.total == form.len() && part.bytes == form[part.range]);
                 }
             }
             _ => {}
@@ -174,7 +174,6 @@ proptest! {
         fields.iter().for_each(|(field, value)| head.push(*field, value));
         let answer = setting.answer(&head);
         check(setting, &head, &answer);
-        eprintln!("STAT {} {} {}", answer.status, answer.coding(), answer.field("content-type").unwrap_or("").contains("multipart"));
 
         // HEAD says what GET would, the range apart.
         let whole = Head { method: Method::Get, range: Lines::default(), ..head.clone() };
