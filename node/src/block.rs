@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn both_forms_say_the_same() {
-        let block = Block::new([("content-type", "text/html"), ("etag", "\"a: b\""), ("difusor-cut", "20210606_2000/3")]);
+        let block =
+            Block::new([("content-type", "text/html"), ("etag", "\"a: b\""), ("difusor-cut", "20210606_2000/3")]);
         assert_eq!(
             block.lines(),
             b"content-type: text/html\r\netag: \"a: b\"\r\ndifusor-cut: 20210606_2000/3\r\n".as_slice()

@@ -121,14 +121,15 @@ impl Content {
                 Some((HEADER_LEN.saturating_add(self.bytes.len() as u64), trailer.clone())),
             ],
         };
-        all.into_iter().flatten().map(move |(at, bytes)| {
-            let within = |position: u64| {
-                usize::try_from(position.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len())
-            };
-            let (from, to) = (within(range.start), within(range.end));
-            if from < to { bytes.slice(from..to) } else { Bytes::new() }
-        })
-        .filter(|piece| !piece.is_empty())
+        all.into_iter()
+            .flatten()
+            .map(move |(at, bytes)| {
+                let within =
+                    |position: u64| usize::try_from(position.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+                let (from, to) = (within(range.start), within(range.end));
+                if from < to { bytes.slice(from..to) } else { Bytes::new() }
+            })
+            .filter(|piece| !piece.is_empty())
     }
 }
 

@@ -88,12 +88,7 @@ pub enum Kind {
     Version,
 }
 
-const fn page(
-    status: u16,
-    class: Class,
-    extra: &'static [(&'static str, &'static str)],
-    html: &'static str,
-) -> Page {
+const fn page(status: u16, class: Class, extra: &'static [(&'static str, &'static str)], html: &'static str) -> Page {
     Page { status, class, extra, html }
 }
 
@@ -122,7 +117,12 @@ const ALL: [Page; 13] = [
         ),
     ),
     page(412, Class::Never, &[], html!("412", "ya es otra versión.", "this is another version by now.")),
-    page(421, Class::Never, &[], html!("421", "este servidor no tiene ese sitio.", "this server does not have that site.")),
+    page(
+        421,
+        Class::Never,
+        &[],
+        html!("421", "este servidor no tiene ese sitio.", "this server does not have that site."),
+    ),
     page(
         503,
         Class::Never,

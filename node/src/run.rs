@@ -239,8 +239,7 @@ fn spawn_http3(
                         clock.tick(unix_ms());
                     }
                 });
-                let desks =
-                    move |peer: http3::Peer| Box::new(counter.visit(peer.address.ip(), Protocol::H3)) as Box<_>;
+                let desks = move |peer: http3::Peer| Box::new(counter.visit(peer.address.ip(), Protocol::H3)) as Box<_>;
                 http3.run(desks, cancel, grace).await
             })
         })();

@@ -29,9 +29,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    observe::Observatory,
     enrol::{resolve, unspecified},
     gate::{Gate, GateError},
+    observe::Observatory,
     stage::{Budget, Stage, StageError},
 };
 

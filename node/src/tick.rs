@@ -175,10 +175,7 @@ mod tests {
             assert_eq!(fields[0], ("date", "Mon, 07 Jun 2021 01:40:00 GMT"));
             fields[1].1.to_owned()
         };
-        assert_eq!(
-            cache(Class::Results, 7),
-            "public, max-age=15, stale-while-revalidate=15, stale-if-error=86400"
-        );
+        assert_eq!(cache(Class::Results, 7), "public, max-age=15, stale-while-revalidate=15, stale-if-error=86400");
         assert!(cache(Class::Results, 8).contains("max-age=12,"));
         assert_eq!(cache(Class::Hashed, 0), "public, max-age=31536000, immutable");
         assert_eq!(cache(Class::Proof, 0), "no-cache");

@@ -98,7 +98,7 @@ impl Running {
     }
 
     /// TLS after these bytes, or the reason why there is none.
-    pub(super) async fn tls_after(&self, preamble: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn tls_after(&self, preamble: &[u8]) -> io::Result<TlsStream<TcpStream>> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
