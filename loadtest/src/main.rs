@@ -4,7 +4,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
+mod compare;
 mod congestion;
+mod flips;
 mod packages;
 mod publish;
 
@@ -23,15 +25,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Packages(packages::Args),
+    Compare(compare::Args),
     Congestion(congestion::Args),
     Publish(publish::Args),
+    Flips(flips::Args),
 }
 
 fn main() -> ExitCode {
+    // Meshes and nodes that it starts are this program.
+    if let Some(code) = difusor_local::multicall::dispatch() {
+        return code;
+    }
     let outcome = match Cli::parse().command {
         Command::Packages(args) => packages::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Congestion(args) => congestion::run(&args),
         Command::Publish(args) => publish::run(&args),
+        Command::Flips(args) => flips::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

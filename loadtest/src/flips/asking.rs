@@ -114,11 +114,9 @@ impl Asker {
             260..265 => Some(Asked { name: NOWHERE.into(), ..plain.clone() }),
             265..285 => Some(plain.clone()),
             285..290 => self.large(menu).map(|name| Asked { name, ..plain.clone() }),
-            290..340 => self.page.clone().map(|page| Asked {
-                name: small(&mut self.dice),
-                page: Some(page),
-                ..plain.clone()
-            }),
+            290..340 => {
+                self.page.clone().map(|page| Asked { name: small(&mut self.dice), page: Some(page), ..plain.clone() })
+            }
             _ => None,
         };
         special.unwrap_or_else(|| Asked { name: small(&mut self.dice), ..plain })
@@ -132,10 +130,10 @@ impl Asker {
 
     /// Takes note of a right answer to a request that was sent at `since`.
     pub(super) fn learn(&mut self, asked: &Asked, verdict: Verdict, since: Instant) {
-        let Some(known) = verdict.known else { return };
-        if self.is_alone && is_page(&known.name) {
-            self.page = Some(Page { name: known.name.clone(), cut: verdict.cut, since });
+        if self.is_alone && verdict.is_had && is_page(&asked.name) {
+            self.page = Some(Page { name: asked.name.clone(), cut: verdict.cut, since });
         }
+        let Some(known) = verdict.known else { return };
         if known.body.len() > PART {
             self.large = Some(known);
         } else {
@@ -257,7 +255,7 @@ mod tests {
         let body = Bytes::from(vec![7; len]);
         let plain = blake3::hash(&body);
         let known = Known { name: name.into(), tag: "\"t\"".into(), coding: Coding::Identity, plain, body };
-        Verdict { cut: 20, current: 20, known: Some(known) }
+        Verdict { cut: 20, current: 20, known: Some(known), is_had: true }
     }
 
     #[test]
@@ -313,8 +311,11 @@ mod tests {
         let (menu, timeline) = (menu(), Timeline::default());
         for (is_alone, stays) in [(true, true), (true, false), (false, true)] {
             let mut asker = Asker::new(3, is_alone);
-            let asked = asker.ask(&menu, &timeline, 0);
-            asker.learn(&asked, verdict("índice.html", 10), Instant::now());
+            let asked = Asked { name: "índice.html".into(), ..asker.ask(&menu, &timeline, 0) };
+            let answer = verdict("índice.html", 10);
+            asker.learn(&asked, Verdict { is_had: false, known: None, ..answer.clone() }, Instant::now());
+            assert!(asker.page.is_none());
+            asker.learn(&asked, answer, Instant::now());
             if !stays {
                 asker.reconnect();
             }

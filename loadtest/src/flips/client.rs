@@ -19,6 +19,9 @@ pub(super) use dial::{Dialer, Manner, Opened};
 
 use super::judge::Asked;
 
+/// What a slow reader reads at once.
+const SLICE: usize = 16 << 10;
+
 /// Which protocol a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Protocol {
@@ -133,25 +136,26 @@ impl Coming {
         Self { status: parts.status.as_u16(), headers: parts.headers, body: Body::Hyper(body) }
     }
 
-    /// The body to its end, with a pause after each piece.
-    pub(super) async fn body(self, pause: Option<Duration>) -> Result<Bytes, Lost> {
-        let mut body = self.body;
-        let mut whole = BytesMut::new();
-        let Some(mut last) = body.piece().await? else { return Ok(Bytes::new()) };
+    /// The body to its end; with a pause after each [`SLICE`] of it, if one is given.
+    pub(super) async fn body(mut self, pause: Option<Duration>) -> Result<Bytes, Lost> {
+        let Some(first) = self.body.piece().await? else { return Ok(Bytes::new()) };
+        // Most bodies are one piece.
+        let Some(mut next) = self.body.piece().await? else { return Ok(first) };
+        let mut joined = BytesMut::from(first);
+        let mut paused = 0;
         loop {
-            if let Some(pause) = pause {
+            joined.extend_from_slice(&next);
+            if let Some(pause) = pause
+                && joined.len() >= paused + SLICE
+            {
+                paused = joined.len();
                 tokio::time::sleep(pause).await;
             }
-            let Some(piece) = body.piece().await? else { break };
-            whole.extend_from_slice(&last);
-            last = piece;
+            match self.body.piece().await? {
+                Some(piece) => next = piece,
+                None => return Ok(joined.freeze()),
+            }
         }
-        // Most bodies are one piece.
-        if whole.is_empty() {
-            return Ok(last);
-        }
-        whole.extend_from_slice(&last);
-        Ok(whole.freeze())
     }
 }
 

@@ -171,6 +171,8 @@ pub(super) struct Verdict {
     pub(super) current: u64,
     /// The form that came, if it came whole.
     pub(super) known: Option<Known>,
+    /// True if the client has the whole file now: it came, or is what the client had.
+    pub(super) is_had: bool,
 }
 
 /// Weighs an answer.
@@ -203,7 +205,8 @@ pub(super) fn judge(oracle: &Oracle, forms: &Forms, asked: &Asked, got: &Got) ->
         }
         _ => content::check(oracle, forms, asked, got, cut)?,
     };
-    Ok(Verdict { cut, current, known })
+    let is_had = got.status == 304 || known.is_some();
+    Ok(Verdict { cut, current, known, is_had })
 }
 
 /// The oldest cut that may be shown as the current one.

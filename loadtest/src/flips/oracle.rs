@@ -65,8 +65,7 @@ pub(super) struct Menu {
 impl Oracle {
     /// Adds the next cut, and returns its number.
     pub(super) fn add<'a>(&mut self, label: &str, files: impl IntoIterator<Item = (&'a str, File)>) -> u64 {
-        let mut files: HashMap<String, File> =
-            files.into_iter().map(|(name, file)| (name.to_owned(), file)).collect();
+        let mut files: HashMap<String, File> = files.into_iter().map(|(name, file)| (name.to_owned(), file)).collect();
         if let Some(index) = files.get(INDEX).copied() {
             files.insert(String::new(), index);
         }
@@ -144,7 +143,8 @@ impl Oracle {
         let labels: BTreeSet<_> = self.cuts.iter().map(|cut| &cut.label).collect();
         anyhow::ensure!(labels.len() == self.cuts.len(), "two packages have the same label");
         anyhow::ensure!(menu.passing.len() == self.cuts.len(), "a package has no file of a name of its own");
-        let changes = |name: &String| (2..=self.cuts.len() as u64).all(|seq| self.file(seq, name) != self.file(1, name));
+        let changes =
+            |name: &String| (2..=self.cuts.len() as u64).all(|seq| self.file(seq, name) != self.file(1, name));
         for (what, list) in [("small", &menu.small), ("large", &menu.large)] {
             anyhow::ensure!(list.iter().any(changes), "no {what} file changes with the cuts");
         }
@@ -199,7 +199,8 @@ mod tests {
             let own = format!("{seq}.zip");
             let data = vec![b'x'; 70_000 + usize::try_from(seq).unwrap()];
             let small = File::of(own.as_bytes());
-            let files = [("index.html", File::of(b"page")), ("a.json", small), ("b.json", File::of(&data)), (&own, small)];
+            let files =
+                [("index.html", File::of(b"page")), ("a.json", small), ("b.json", File::of(&data)), (&own, small)];
             assert_eq!(oracle.add(&format!("label{seq}"), files), seq);
         }
         oracle
@@ -235,9 +236,10 @@ mod tests {
         let menu = oracle.menu();
         assert_eq!(menu.small, ["", "a.json", "index.html"]);
         assert_eq!(menu.large, ["b.json"]);
-        assert_eq!(menu.passing.into_iter().map(|(seq, name)| format!("{seq}:{name}")).collect::<Vec<_>>(), [
-            "1:1.zip", "2:2.zip", "3:3.zip"
-        ]);
+        assert_eq!(
+            menu.passing.into_iter().map(|(seq, name)| format!("{seq}:{name}")).collect::<Vec<_>>(),
+            ["1:1.zip", "2:2.zip", "3:3.zip"]
+        );
         assert!(oracle.check(&oracle.menu()).is_ok());
     }
 

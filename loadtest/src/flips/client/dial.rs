@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use difusor_local::https;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -33,7 +32,7 @@ const SLOW_WINDOW: u32 = 32 << 10;
 /// How a connection is opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Manner {
-    /// With a ticket of an earlier one, if there is any.
+    /// With a ticket of an earlier one, if there is any; over TCP alone, since QUIC does not tell.
     pub(crate) resume: bool,
     /// With small windows.
     pub(crate) slow: bool,
@@ -77,7 +76,7 @@ impl Dialer {
 
     async fn dial(&self, protocol: Protocol, Manner { resume, slow }: Manner) -> anyhow::Result<Opened> {
         // Clones share what they remember of earlier connections.
-        let mut tls = if resume { self.resuming.clone() } else { self.fresh.clone() };
+        let mut tls = if resume && protocol != Protocol::H3 { self.resuming.clone() } else { self.fresh.clone() };
         match protocol {
             Protocol::H1 => {
                 tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -110,11 +109,7 @@ impl Dialer {
         }
     }
 
-    async fn tls(
-        &self,
-        tls: rustls::ClientConfig,
-        slow: bool,
-    ) -> anyhow::Result<TlsStream<tokio::net::TcpStream>> {
+    async fn tls(&self, tls: rustls::ClientConfig, slow: bool) -> anyhow::Result<TlsStream<tokio::net::TcpStream>> {
         let socket = TcpSocket::new_v4()?;
         if slow {
             socket.set_recv_buffer_size(SLOW_WINDOW)?;
@@ -136,7 +131,7 @@ impl Dialer {
         let quic = self.endpoint.connect_with(config, self.address, HOST)?.await.context("the QUIC handshake")?;
         let chain = quic.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
         let leaf = chain.and_then(|chain| chain.first().map(|leaf| leaf.to_vec()));
-        let (mut driver, sender) = h3::client::new::<_, _, Bytes>(h3_quinn::Connection::new(quic)).await?;
+        let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
         tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
         Ok(Opened { line: Line::H3(sender), leaf })
     }

@@ -39,13 +39,7 @@ pub(super) fn length(asked: &Asked, got: &Got) -> Result<u64, Fault> {
 }
 
 /// 200 with the whole of it.
-fn whole(
-    oracle: &Oracle,
-    forms: &Forms,
-    asked: &Asked,
-    got: &Got,
-    (cut, file): (u64, File),
-) -> Result<Known, Fault> {
+fn whole(oracle: &Oracle, forms: &Forms, asked: &Asked, got: &Got, (cut, file): (u64, File)) -> Result<Known, Fault> {
     length(asked, got)?;
     let coding = coding(asked, got)?;
     let tag = tag(got)?;

@@ -210,7 +210,8 @@ fn conditions() {
     let scene = scene();
     let has = |cut| Asked { known: Some(known(cut)), ..asked("a.json") };
     let unchanged = |cut: u64, tag: u64| got(304, cut, b"", &[("etag", &format!("\"{tag}\""))]);
-    scene.right(&has(15), &unchanged(15, 15));
+    let verdict = scene.right(&has(15), &unchanged(15, 15));
+    assert!(verdict.is_had && verdict.known.is_none());
     scene.right(&has(14), &json(15));
     scene.right(&has(15), &json(16));
     scene.wrong(Kind::NotModified, &has(14), &unchanged(15, 14));
@@ -230,11 +231,10 @@ fn parts() {
     };
     let total = data(15).len();
     let range = format!("bytes 10-19/{total}");
-    let answer = |cut: u64, tag: &str, range: &str, body: &[u8]| {
-        got(206, cut, body, &[("etag", tag), ("content-range", range)])
-    };
+    let answer =
+        |cut: u64, tag: &str, range: &str, body: &[u8]| got(206, cut, body, &[("etag", tag), ("content-range", range)]);
     let (right, other) = (data(15), data(16));
-    scene.right(&of(15), &answer(15, "\"15\"", &range, &right[10..20]));
+    assert!(!scene.right(&of(15), &answer(15, "\"15\"", &range, &right[10..20])).is_had);
     scene.right(&of(14), &json(15));
     scene.right(&of(15), &json(16));
     scene.wrong(Kind::Ignored, &of(15), &json(15));

@@ -1,0 +1,170 @@
+//! An HTTP/3 client: a number of streams kept busy on each connection. Quinn and h3 do the work, so it spends more on
+//! an answer than the clients of the other protocols do.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use bytes::{Buf as _, Bytes};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use h3::client::SendRequest;
+use h3_quinn::OpenStreams;
+use http::{HeaderMap, Request};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
+use socket2::SockRef;
+use tokio::time::timeout;
+
+use super::identity;
+use super::request::Exchange;
+use super::tally::Tally;
+
+/// On the loopback, a server that does not answer within this time does not speak the protocol.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// So that the sockets lose nothing while the machine is busy.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// What Chrome lets a server send ahead: on a stream, and on a connection.
+const STREAM_WINDOW: u32 = 6 << 20;
+const CONNECTION_WINDOW: u32 = 15 << 20;
+
+/// A connection.
+pub(super) struct Connection {
+    requests: SendRequest<OpenStreams, Bytes>,
+}
+
+/// A socket to open connections from.
+pub(super) fn endpoint(tls: rustls::ClientConfig) -> anyhow::Result<Endpoint> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // Fewer than asked for is what the system allows.
+    let _ = SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = SockRef::from(&socket).set_send_buffer_size(SOCKET_BUFFER);
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(STREAM_WINDOW));
+    transport.receive_window(VarInt::from_u32(CONNECTION_WINDOW));
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    config.transport_config(Arc::new(transport));
+    endpoint.set_default_client_config(config);
+    Ok(endpoint)
+}
+
+impl Connection {
+    /// Connects and shakes hands.
+    pub(super) async fn open(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<Self> {
+        let connecting = endpoint.connect(address, identity::HOST)?;
+        let quic = timeout(PATIENCE, connecting).await.context("no answer over UDP")??;
+        let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
+        // Ends with the last of `requests`.
+        tokio::spawn(async move { driver.wait_idle().await });
+        Ok(Self { requests })
+    }
+
+    /// Asks once; `take` is given the body piece by piece.
+    async fn exchange(
+        &self,
+        exchange: &Exchange,
+        mut take: impl FnMut(&mut dyn bytes::Buf),
+    ) -> anyhow::Result<(u16, HeaderMap)> {
+        let mut request = Request::get(exchange.url());
+        for (name, value) in exchange.headers() {
+            request = request.header(name, value);
+        }
+        let mut stream = self.requests.clone().send_request(request.body(())?).await?;
+        stream.finish().await?;
+        let head = stream.recv_response().await?;
+        while let Some(mut piece) = stream.recv_data().await? {
+            take(&mut piece);
+        }
+        Ok((head.status().as_u16(), head.headers().clone()))
+    }
+
+    /// Asks once, and returns the answer whole.
+    pub(super) async fn whole(&self, exchange: &Exchange) -> anyhow::Result<(u16, HeaderMap, Vec<u8>)> {
+        let mut body = Vec::new();
+        let take = |piece: &mut dyn bytes::Buf| {
+            while piece.has_remaining() {
+                let chunk = piece.chunk();
+                body.extend_from_slice(chunk);
+                let length = chunk.len();
+                piece.advance(length);
+            }
+        };
+        let (status, headers) = self.exchange(exchange, take).await?;
+        Ok((status, headers, body))
+    }
+
+    /// Keeps `streams` requests under way, until dropped or something is wrong.
+    pub(super) async fn forever(&self, exchange: &Exchange, tally: &Tally, streams: u32) -> anyhow::Result<()> {
+        let stream = || async {
+            loop {
+                let (since, mut received) = (Instant::now(), 0);
+                let take = |piece: &mut dyn bytes::Buf| {
+                    received += piece.remaining();
+                    tally.received(piece.remaining());
+                };
+                let (status, _) = self.exchange(exchange, take).await?;
+                exchange.verify(status, received as u64)?;
+                tally.answered(since);
+            }
+        };
+        let mut all: FuturesUnordered<_> = (0..streams).map(|_| stream()).collect();
+        ensure!(streams > 0, "no streams");
+        all.next().await.unwrap_or(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use quinn::crypto::rustls::QuicServerConfig;
+
+    use super::super::identity::{Identity, Tickets, loading};
+    use super::super::request::sample;
+    use super::*;
+
+    /// Answers every request with `hello`.
+    fn server() -> Endpoint {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = Identity::new(dir.path()).unwrap().serving(b"h3");
+        let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+        let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let incoming = endpoint.clone();
+        tokio::spawn(async move {
+            let quic = incoming.accept().await.unwrap().await.unwrap();
+            let mut h3 = h3::server::Connection::<_, Bytes>::new(h3_quinn::Connection::new(quic)).await.unwrap();
+            while let Ok(Some(request)) = h3.accept().await {
+                tokio::spawn(async move {
+                    let (_, mut stream) = request.resolve_request().await?;
+                    stream.send_response(Response::builder().header("etag", "x").body(()).unwrap()).await?;
+                    stream.send_data(Bytes::from_static(b"hel")).await?;
+                    stream.send_data(Bytes::from_static(b"lo")).await?;
+                    stream.finish().await
+                });
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn answers_are_counted_and_checked() {
+        let server = server();
+        let address = server.local_addr().unwrap();
+        let endpoint = endpoint(loading(b"h3", Tickets::Ignored).unwrap()).unwrap();
+        let connection = Connection::open(&endpoint, address).await.unwrap();
+        let exchange = Exchange { authority: format!("localhost:{}", address.port()), ..sample(5) };
+        let (status, headers, body) = connection.whole(&exchange).await.unwrap();
+        assert_eq!((status, headers["etag"].as_bytes(), body.as_slice()), (200, b"x".as_slice(), b"hello".as_slice()));
+        let tally = Tally::default();
+        tally.begin();
+        let forever = connection.forever(&exchange, &tally, 3);
+        assert!(timeout(Duration::from_millis(300), forever).await.is_err(), "it goes on");
+        let counted = tally.counted();
+        assert!(counted.answers > 3 && counted.bytes >= counted.answers * 5, "{counted:?}");
+        let other = Exchange { body: 6, ..exchange };
+        assert!(connection.forever(&other, &tally, 1).await.is_err(), "a byte too few");
+    }
+}
