@@ -163,6 +163,8 @@ async fn load(
     outcome.with_context(|| format!("the end of the node's log:\n{}", node.process.log_end()))?;
     ensure!(ended.is_ok(), "answers were still missing after {} s", GRACE.as_secs());
     ensure!(scene.tally.faults() == 0, "{} failures", scene.tally.faults());
+    let unseen = scene.tally.unseen(args.reload);
+    ensure!(unseen.is_empty(), "nothing was seen of: {}", unseen.join(", "));
     Ok(())
 }
 

@@ -341,10 +341,7 @@ impl Site {
     /// Makes what `before` has and this cut has not addressable, `keep` cuts back.
     fn remember(&mut self, before: &Self, keep: usize) {
         let mut cuts = before.cuts.clone();
-        if before.cut() == self.cut() {
-            cuts.pop_back();
-        }
-        // After a rollback, this cut may be among them.
+        // Built again, or after a rollback, this cut may be among them.
         cuts.retain(|cut| *cut != self.cut());
         cuts.push_back(self.cut());
         while cuts.len() > keep.max(1) {

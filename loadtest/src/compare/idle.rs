@@ -53,7 +53,7 @@ impl Held {
 }
 
 enum Connection<'a> {
-    H1(Wire),
+    H1(Box<Wire>),
     H2(Box<http2::Connection<'a>>),
 }
 
@@ -71,7 +71,7 @@ impl<'a> Clients<'a> {
     async fn open(&self, tally: &'a Tally) -> anyhow::Result<Connection<'a>> {
         let wire = Wire::open(self.server.address, &self.tls).await?;
         let mut connection = match self.protocol {
-            Protocol::H1 => Connection::H1(wire),
+            Protocol::H1 => Connection::H1(Box::new(wire)),
             Protocol::H2 => Connection::H2(Box::new(http2::Connection::open(wire, self.exchange, tally).await?)),
             Protocol::H3 => bail!("idle connections of HTTP/3 are not measured"),
         };

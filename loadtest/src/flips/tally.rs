@@ -18,7 +18,7 @@ const TOLD: usize = 12;
 /// Faults after which going on shows nothing new.
 const ENOUGH: u64 = 1000;
 
-/// What was seen, beside right and wrong: none of it may stay at zero, or something was not checked.
+/// What was seen, beside right and wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Seen {
     Whole,
@@ -38,6 +38,13 @@ pub(super) enum Seen {
     /// A connection that the node had ended in order when a request was to be sent.
     Ended,
 }
+
+/// What any run sees, but a very short one.
+const USUAL: [Seen; 7] =
+    [Seen::Whole, Seen::Head, Seen::Part, Seen::Unchanged, Seen::Nothing, Seen::Past, Seen::Connection];
+
+/// Answers from which on all of it must have been seen.
+const SHORT: u64 = 10_000;
 
 /// Counts, from any thread.
 #[derive(Debug, Default)]
@@ -114,6 +121,23 @@ impl Tally {
         text
     }
 
+    /// What a run that was not very short should have seen and did not: a check that nothing was put to shows nothing.
+    pub(super) fn unseen(&self, reloads: bool) -> Vec<String> {
+        if self.answers() < SHORT {
+            return Vec::new();
+        }
+        let seen = hold(&self.seen);
+        let kinds = USUAL.iter().filter(|kind| !seen.contains_key(kind)).map(|kind| format!("{kind:?}"));
+        let is_silent = |protocol: &&Protocol| self.count(**protocol) == 0;
+        let protocols = Protocol::ALL.iter().filter(is_silent).map(|protocol| protocol.name().to_owned());
+        let reloads = (reloads && self.reloads.load(Relaxed) == 0).then(|| "reloads".to_owned());
+        kinds.chain(protocols).chain(reloads).collect()
+    }
+
+    fn count(&self, protocol: Protocol) -> u64 {
+        self.checked.get(protocol.index()).map_or(0, |count| count.load(Relaxed))
+    }
+
     /// What was seen how often.
     pub(super) fn variety(&self) -> String {
         let seen = hold(&self.seen);
@@ -140,8 +164,7 @@ impl Tally {
         let answers = self.answers();
         let mut line = format!("{answers} requests, {flips} flips, {:.0} requests/s", rate(answers, took));
         for protocol in Protocol::ALL {
-            let count = self.checked.get(protocol.index()).map_or(0, |count| count.load(Relaxed));
-            let _ = write!(line, ", {} {count}", protocol.name());
+            let _ = write!(line, ", {} {}", protocol.name(), self.count(protocol));
         }
         let _ = write!(line, ", failures {}, reloads {}", self.faults(), self.reloads.load(Relaxed));
         line
@@ -172,6 +195,20 @@ mod tests {
         assert_eq!(tally.told(), "");
         tally.see(Seen::Part);
         assert!(tally.variety().contains("whole 0, heads 0, parts 1, "));
+    }
+
+    #[test]
+    fn what_was_never_seen_is_named() {
+        let tally = Tally::default();
+        assert!(tally.unseen(true).is_empty(), "too short to say");
+        (0..SHORT).for_each(|_| tally.checked(Protocol::H2));
+        USUAL.iter().skip(1).for_each(|kind| tally.see(*kind));
+        assert_eq!(tally.unseen(true), ["Whole", "HTTP/1.1", "HTTP/3", "reloads"]);
+        tally.see(Seen::Whole);
+        tally.checked(Protocol::H1);
+        tally.checked(Protocol::H3);
+        assert_eq!(tally.unseen(true), ["reloads"]);
+        assert!(tally.unseen(false).is_empty());
     }
 
     #[test]

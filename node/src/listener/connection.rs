@@ -408,20 +408,21 @@ impl Connection<'_> {
                 Err(error) => break error.kind() != io::ErrorKind::WouldBlock,
             }
         };
-        loop {
+        let is_dry = loop {
             engine.receive(input, &mut self.desk);
             if engine.requests() != self.requests {
                 self.requests = engine.requests();
                 self.beat = self.front.counter.now();
                 moved = true;
             }
+            // What the handshake has to say, or what the socket did not take, goes first.
             if self.tls.wants_write() {
-                break;
+                break false;
             }
             room.out.clear();
             engine.transmit(&mut room.out, self.ahead);
             if room.out.is_empty() {
-                break;
+                break true;
             }
             moved = true;
             self.front.counter.tally.sent(room.out.body_bytes());
@@ -433,7 +434,7 @@ impl Connection<'_> {
                 io::Write::write_vectored(&mut writer, &slices).map(drop)
             };
             debug_assert!(written.is_ok(), "TLS takes everything without a limit");
-        }
+        };
         room.out.clear();
         if self.input.is_empty() && !room.input.is_empty() {
             self.input = std::mem::take(&mut room.input);
@@ -442,7 +443,7 @@ impl Connection<'_> {
             self.input = BytesMut::new();
         }
         let is_over = engine.state() == State::Finished || (is_closed && engine.state() == State::Idle);
-        if is_over {
+        if is_over && is_dry {
             if engine.is_abused() {
                 self.front.counter.tally.abusive();
             }

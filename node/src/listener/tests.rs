@@ -173,6 +173,26 @@ async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_answer_of_a_connection_is_whole() {
+    let fixture = Fixture::new();
+    let running = Running::start(Limits::default(), GRACE);
+    let files = [("index.html", noise(1, 2)), ("large.csv", noise(2, 300_000))];
+    let listed = files.each_ref().map(|(name, content)| (*name, &content[..]));
+    running.serving.flip(Arc::new(fixture.site(&fixture.cut(1, &listed))));
+    for (path, (_, content)) in ["/", "/large.csv"].into_iter().zip(&files) {
+        for end in ["HTTP/1.0\r\n\r\n", "HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"] {
+            let request = format!("GET {path} {end}");
+            let behind = format!("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n{request}");
+            for said in [request, behind] {
+                let answer = running.at_once(said.as_bytes()).await;
+                assert!(answer.ends_with(content), "{said}{} bytes", answer.len());
+            }
+        }
+    }
+    assert!(running.at_once(b"nonsense\r\n\r\n").await.starts_with(b"HTTP/1.1 400 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_keeps_silent_is_let_go() {
     let running = Running::start(quick(), GRACE);
     let tcp = || async { TcpStream::connect(running.address).await.unwrap() };

@@ -9,7 +9,7 @@ use hyper::{
 };
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::{PrivateKeyDer, ServerName};
-use tokio::task::JoinHandle;
+use tokio::{io::AsyncReadExt as _, task::JoinHandle};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::super::*;
@@ -95,6 +95,19 @@ impl Running {
         let tcp = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    }
+
+    /// Everything that HTTP/1.1 answers to these bytes, which leave in one segment with the end of the handshake.
+    pub(super) async fn at_once(&self, said: &[u8]) -> Vec<u8> {
+        let mut config = ClientConfig::builder().with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let ahead = |tls: &mut rustls::ClientConnection| io::Write::write_all(&mut tls.writer(), said).unwrap();
+        let mut tls = TlsConnector::from(Arc::new(config)).connect_with(name, tcp, ahead).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, tls.read_to_end(&mut answer)).await.unwrap().unwrap();
+        answer
     }
 
     /// TLS after these bytes, or the reason why there is none.
