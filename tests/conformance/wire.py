@@ -1,7 +1,6 @@
 """HTTP/1.1 as bytes: requests are sent as they are written, answers are read as RFC 9112 section 6 has it."""
 
 import re
-import socket
 
 from ledger import Wrong, require
 
@@ -48,8 +47,8 @@ class Answer:
 class Wire:
     """A connection to a server that speaks HTTP/1.1."""
 
-    def __init__(self, target):
-        self.line = target.connect("http/1.1")
+    def __init__(self, target, first=b""):
+        self.line = target.connect("http/1.1", first)
         self.unread = b""
 
     def __enter__(self):
@@ -69,14 +68,14 @@ class Wire:
     def finish(self):
         """Says that nothing more will be sent."""
         try:
-            self.line.shutdown(socket.SHUT_WR)
+            self.line.finish()
         except OSError:
             pass
 
     def more(self):
         """Reads on; False at the end."""
         try:
-            data = self.line.recv(1 << 16)
+            data = self.line.recv()
         except ConnectionResetError:
             return False
         except TimeoutError as error:
@@ -137,8 +136,9 @@ class Wire:
             pass
         return body
 
-    def is_closed(self):
-        """True once the server closed the connection and nothing stands before that."""
+    def ends(self):
+        """What else comes until the server closes the connection, as it should: in an orderly way."""
         while self.more():
             pass
-        return not self.unread
+        require(self.line.said_goodbye, "the connection ends without a word (RFC 9112 section 9.8)")
+        return self.unread
