@@ -39,5 +39,6 @@ pub mod shelf;
 pub mod site;
 pub mod stage;
 pub mod sync;
+mod syntax;
 pub mod tick;
 pub mod wellknown;

@@ -103,7 +103,7 @@ fn chunked(lines: &Lines<'_>) -> Result<(), Refusal> {
         let mut parts = coding.splitn(2, |byte| *byte == b';');
         let (name, has_parameters) = (parts.next().unwrap_or_default().trim_ascii_end(), parts.next().is_some());
         let is_chunked = name.eq_ignore_ascii_case(b"chunked");
-        if last || (is_chunked && has_parameters) || !name.iter().all(|byte| super::request::is_token(*byte)) {
+        if last || (is_chunked && has_parameters) || !name.iter().all(|byte| crate::syntax::is_token(*byte)) {
             return Err(Refusal::Malformed);
         }
         const KNOWN: [&[u8]; 6] = [b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     engine::Refusal,
     head::{Field, Head, Method},
+    syntax::is_token,
 };
 
 /// All of a head, from the method to the empty line.
@@ -155,15 +156,6 @@ fn has_bare_line_feed(lines: &[u8]) -> bool {
         i64::from(count(b'\n')) - i64::from(count(b'\r'))
     });
     differences.sum::<i64>() != 0
-}
-
-/// A character of a token (RFC 9110 section 5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
-    let is_mark = matches!(
-        byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-    );
-    is_mark || byte.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     ALIVE, Abuse, DRAINED, Http2, LAST,
-    ending::Ending,
+    ending::{Ending, Said},
     frame::{self, Code, Frame, WINDOW, WINDOW_MAX, flag, kind},
     history::Past,
     priority::Priority,
@@ -121,7 +121,8 @@ impl Http2 {
     /// Section 6.4.
     fn client_reset(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
         frame.exactly::<4>()?;
-        if self.forget(frame.id) {
+        if let Some(said) = self.forget(frame.id) {
+            self.withdrawn += usize::from(said == Said::Waiting);
             self.guard.reset()?;
         } else if self.history.of(frame.id) == Past::Idle {
             return Err(Fault::Connection(Code::Protocol));

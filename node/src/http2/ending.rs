@@ -16,6 +16,13 @@ pub(super) enum Ending {
     Named,
 }
 
+/// Where the head of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Waiting,
+    Sent,
+}
+
 impl Http2 {
     /// Ends the connection at once (RFC 9113 section 5.4.1).
     pub(super) fn end(&mut self, code: Code) {
@@ -45,18 +52,15 @@ impl Http2 {
 
     /// Ends a stream. What still comes on it is ignored.
     pub(super) fn cut(&mut self, id: u32, code: Code) {
-        self.forget(id);
+        self.heads += usize::from(self.forget(id) == Some(Said::Waiting));
         self.history.cut(id);
         frame::put_reset(&mut self.control, id, code);
     }
 
-    /// Removes a stream that did not come to its end. Gives false if there was none.
-    pub(super) fn forget(&mut self, id: u32) -> bool {
-        let stream = self.streams.remove(id);
-        if stream.as_ref().is_some_and(|stream| stream.batch == self.batch) {
-            self.heads += 1;
-        }
-        stream.is_some()
+    /// Removes a stream that did not come to its end, and gives what became of the head of its answer.
+    pub(super) fn forget(&mut self, id: u32) -> Option<Said> {
+        let stream = self.streams.remove(id)?;
+        Some(if stream.batch == self.batch { Said::Waiting } else { Said::Sent })
     }
 
     pub(super) fn fail(&mut self, fault: Fault) {

@@ -80,6 +80,8 @@ pub struct Http2 {
     batch: u64,
     /// Heads in `control` whose streams are closed: for the client they are open until it gets them.
     heads: usize,
+    /// Heads in `control` whose streams the client reset.
+    withdrawn: usize,
     streams: Streams,
     history: History,
     guard: Guard,
@@ -127,6 +129,7 @@ impl Http2 {
             control,
             batch: 0,
             heads: 0,
+            withdrawn: 0,
             streams: Streams::new(WINDOW),
             history: History::default(),
             guard: Guard::default(),
@@ -160,7 +163,7 @@ impl Http2 {
             out.put(&self.control);
             self.control.clear();
             self.batch += 1;
-            self.heads = 0;
+            (self.heads, self.withdrawn) = (0, 0);
             self.guard.flushed();
         }
     }
@@ -264,7 +267,7 @@ impl Engine for Http2 {
     fn state(&self) -> State {
         match self.phase {
             Phase::Over => State::Finished,
-            _ if self.streams.is_empty() && self.heads == 0 => State::Idle,
+            _ if self.streams.is_empty() && self.heads + self.withdrawn == 0 => State::Idle,
             _ => State::Busy,
         }
     }

@@ -119,7 +119,9 @@ impl Http2 {
         self.served = id;
         let early = self.early.iter().find(|(early, _)| *early == id).map(|(_, priority)| *priority);
         self.early.retain(|(early, _)| *early > id);
-        let full = self.streams.len() + self.heads >= self.limits.streams as usize;
+        // Streams that the client reset make room at once, but what is still said about them is bounded too.
+        let (open, most) = (self.streams.len() + self.heads, self.limits.streams as usize);
+        let full = open >= most || open + self.withdrawn >= 2 * most;
         Ok(if full { Purpose::Wrong(Code::RefusedStream) } else { Purpose::Request(early) })
     }
 

@@ -7,6 +7,7 @@ use super::hpack::{Line, Name};
 use crate::{
     engine::Refusal,
     head::{Head, Method},
+    syntax::{is_authority, is_token},
 };
 
 /// The longest target that is read. An address of a site has three parts of 1,024 characters at most, each of which may
@@ -111,7 +112,8 @@ impl<'a> Parts<'a> {
 
     /// What is asked for, query included. CONNECT asks for nothing that has an address here (RFC 9113 section 8.5).
     fn target(&self) -> Option<&'a [u8]> {
-        match (self.method?, self.scheme, self.path) {
+        let method = self.method.filter(|method| method.iter().all(|byte| is_token(*byte)))?;
+        match (method, self.scheme, self.path) {
             (b"CONNECT", None, None) => self.authority.map(|_| b"".as_slice()),
             (b"CONNECT" | b"", ..) | (_, Some(b""), _) => None,
             (b"OPTIONS", Some(_), Some(b"*")) => Some(b"*"),
@@ -129,7 +131,7 @@ impl<'a> Parts<'a> {
             (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => return None,
             (authority, host) => authority.or(host),
         };
-        let fits = |name: &[u8]| !name.is_empty() && !name.iter().any(|&byte| byte <= b' ' || byte == b'@');
+        let fits = |name: &[u8]| !name.is_empty() && is_authority(name);
         authority.is_none_or(fits).then_some(authority)
     }
 }

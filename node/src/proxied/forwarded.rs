@@ -7,7 +7,10 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Trust;
-use crate::head::{Head, Lines};
+use crate::{
+    head::{Head, Lines},
+    syntax::is_token,
+};
 
 /// Who sent the request: the nearest hop that is not trusted, or the last trusted one if it does not say, or not
 /// legibly. Without a field that is `peer`. IPv4 addresses are given as such, even if the socket is an IPv6 one.
@@ -134,11 +137,6 @@ fn value(text: &str) -> Option<(String, &str)> {
             char => value.push(char),
         }
     }
-}
-
-/// RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A node with an address (RFC 7239 section 6), or what proxies write into `X-Forwarded-For`: IPv4 or IPv6, the latter

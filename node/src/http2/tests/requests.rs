@@ -30,6 +30,8 @@ fn fields_make_a_request_or_none() {
         ("with two hosts", &[METHOD, SCHEME, PATH, ("host", "a"), ("host", "a")], MALFORMED),
         ("with an empty authority", &[METHOD, SCHEME, PATH, (":authority", "")], MALFORMED),
         ("with an empty host", &[METHOD, SCHEME, PATH, ("host", "")], MALFORMED),
+        ("with a port that is none", &[METHOD, SCHEME, PATH, (":authority", "a.example:b")], MALFORMED),
+        ("with a method that is no token", &[(":method", "GE T"), SCHEME, PATH, AUTHORITY], MALFORMED),
         ("with a user", &[METHOD, SCHEME, PATH, (":authority", "me@a.example")], MALFORMED),
         ("without a method", &[SCHEME, PATH, AUTHORITY], MALFORMED),
         ("without a scheme", &[METHOD, PATH, AUTHORITY], MALFORMED),
