@@ -85,12 +85,23 @@ impl Gate {
         let signed = self.store.manifest(&site.cut())?.ok_or(difusor_proto::store::StoreError::Missing(root))?;
         let manifest = signed.open(&self.key)?;
         let older = if site.cuts().count() == 1 { self.older(root)? } else { None };
+        // Staging has read all of it, and the cuts before are hardly read any more.
+        self.relax();
         let better = site.finish(&self.store, &manifest, &self.options, older.as_ref(), stop)?;
         drop(older);
         if self.serving.improve(Arc::new(better)) {
             tracing::debug!(seq = site.cut().seq, "everything is coded");
         }
+        // Coding has read all of the cut.
+        self.relax();
         Ok(())
+    }
+
+    /// Lets mapped files go from this process's memory; what is asked for comes back from the page cache.
+    fn relax(&self) {
+        if let Err(error) = self.store.relax() {
+            tracing::debug!(%error, "packs stay in memory");
+        }
     }
 
     /// A snapshot that knows the cuts on disk other than this one: what a node that went on would remember.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// Suffix of a file that loses its name at once.
 const SCRATCH: &str = "scratch.tmp";
@@ -58,6 +58,18 @@ impl Opened {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(Bytes::from_owner(Part { map, range }))
+    }
+}
+
+impl Opened {
+    /// Takes the mapped pages out of this process's memory. They stay in the system's page cache while it has room, and
+    /// come back when they are read.
+    #[expect(unsafe_code, reason = "advice that empties a mapping has no safe form")]
+    pub(super) fn relax(&self) -> io::Result<()> {
+        let held = self.map.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // SAFETY: what is mapped is a file, shared and never written through the mapping, so a page that is dropped is
+        // read from the file again with the same bytes.
+        held.map_or(Ok(()), |map| unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) })
     }
 }
 
@@ -121,6 +133,19 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         drop(opened);
         assert_eq!(early, "234");
+    }
+
+    #[test]
+    fn relaxed_bytes_are_the_same() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        file.write_all(&content).unwrap();
+        let opened = Opened::new(Arc::new(file));
+        opened.relax().unwrap();
+        let bytes = opened.bytes(5, 399_000).unwrap();
+        assert_eq!(bytes, content[5..399_005]);
+        opened.relax().unwrap();
+        assert_eq!(bytes, content[5..399_005]);
     }
 
     #[test]

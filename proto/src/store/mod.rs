@@ -236,6 +236,15 @@ impl Store {
         Scratch::create(&self.packs_dir(), self.0.next_tmp.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Lets go of the memory that mapped packs take in this process: a working set grows again from what is read now.
+    ///
+    /// # Errors
+    /// What the system gives.
+    pub fn relax(&self) -> io::Result<()> {
+        let packs: Vec<_> = lock(&self.0.files).values().cloned().collect();
+        packs.iter().try_for_each(|pack| pack.relax())
+    }
+
     /// Makes a cut durable and visible. When this returns, the cut survives a power cut.
     ///
     /// # Errors
