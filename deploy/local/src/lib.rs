@@ -2,11 +2,12 @@
 //!
 //! [`multicall`] lets one binary be coordinator and node, so that a mesh needs nothing but itself; [`Mesh`] starts, kills
 //! and restarts the processes; [`https`] looks at the nodes as the public does; [`watch`] publishes packages and measures
-//! from outside; [`report`] is what `--json` writes.
+//! from outside; [`ports`] says where they listen; [`report`] is what `--json` writes.
 
 pub mod https;
 pub mod mesh;
 pub mod multicall;
+pub mod ports;
 pub mod report;
 pub mod screen;
 pub mod watch;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::de::DeserializeOwned;
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::{https, multicall::EXIT_WITH_PARENT};
+use crate::{https, multicall::EXIT_WITH_PARENT, ports};
 
 /// A process that is not ready after this long has a problem; its log says which.
 const START: Duration = Duration::from_secs(30);
@@ -267,7 +267,7 @@ impl Mesh {
         if fresh {
             let (mesh, api) = match options.ports {
                 Ports::Documented => (MESH_PORT, API_PORT),
-                Ports::Free => (free_udp()?, free_tcp()?),
+                Ports::Free => (ports::reserve()?, ports::reserve()?),
             };
             coordinator.configure(&format!(
                 "mesh = \"127.0.0.1:{mesh}\"\nmesh_public = [\"127.0.0.1:{mesh}\"]\napi = \"127.0.0.1:{api}\"\n{}\n",
@@ -382,7 +382,7 @@ async fn enrol(options: &Options, client: &Client, zone: &Zone, i: usize) -> any
         let i = u16::try_from(i)?;
         let (public, admin) = match options.ports {
             Ports::Documented => (MESH_PORT + 1 + i, API_PORT + 1 + i),
-            Ports::Free => (free_tcp()?, free_tcp()?),
+            Ports::Free => (ports::reserve()?, ports::reserve()?),
         };
         process.configure(&format!(
             "public = [\"127.0.0.1:{public}\"]\nadmin = \"127.0.0.1:{admin}\"\n{}\n",
@@ -395,13 +395,4 @@ async fn enrol(options: &Options, client: &Client, zone: &Zone, i: usize) -> any
     }
     let [public, admin]: [SocketAddr; 2] = serde_json::from_slice(&fs::read(&addresses)?)?;
     Ok(NodeProcess { zone: zone.clone(), process, public, admin })
-}
-
-/// A port that was free a moment ago. The process that is given it binds it again.
-fn free_tcp() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-fn free_udp() -> std::io::Result<u16> {
-    Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

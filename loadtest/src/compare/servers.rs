@@ -1,7 +1,7 @@
 //! The servers of a comparison as processes: started, asked for their numbers, started anew, ended.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use difusor_coordinator::publish::Request;
-use difusor_local::{Mesh, Options, Ports};
+use difusor_local::{Mesh, Options, Ports, ports};
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::process::Child;
@@ -101,7 +101,7 @@ impl Server {
         let dir = common.dir.join(name.text());
         fs::create_dir(&dir)?;
         let Some(kind) = name.kind() else { return node(&dir, common).await };
-        let address = free_address()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::reserve()?));
         let setup = Setup {
             dir: &dir,
             root: &common.files.root,
@@ -273,15 +273,4 @@ async fn listening(address: SocketAddr) -> anyhow::Result<()> {
         sleep(LOOK).await;
     }
     Ok(())
-}
-
-/// An address whose port was free a moment ago, for TCP and for UDP.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    for _ in 0..100 {
-        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
-        if UdpSocket::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    bail!("no port is free")
 }
