@@ -18,6 +18,7 @@ pub mod desk;
 pub mod digest_field;
 pub mod engine;
 pub mod enrol;
+pub mod fields;
 pub mod gate;
 pub mod head;
 pub mod home;

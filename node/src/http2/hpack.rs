@@ -4,14 +4,10 @@
 //! connections. Decoding has the state that the client's encoder asks for.
 
 mod decoder;
-mod huffman;
-mod name;
 mod static_table;
 
-pub use self::{
-    decoder::{Decoder, Line, Size},
-    name::Name,
-};
+pub use self::decoder::{Decoder, Size};
+use crate::fields::prefixed::{put_number, put_string};
 
 /// A field block that cannot be read to its end. What follows on the connection cannot be read without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,16 +34,16 @@ pub fn encode(name: &str, value: &str, into: &mut Vec<u8>) {
     for (entry, index) in static_table::TABLE.iter().zip(1_usize..) {
         if entry.name == name {
             if entry.value == value {
-                return integer(0x80, 7, index, into);
+                return put_number(0x80, 7, index, into);
             }
             known = known.or(Some(index));
         }
     }
-    integer(0, 4, known.unwrap_or(0), into);
+    put_number(0, 4, known.unwrap_or(0), into);
     if known.is_none() {
-        string(name.as_bytes(), into);
+        put_string(name.as_bytes(), into);
     }
-    string(value.as_bytes(), into);
+    put_string(value.as_bytes(), into);
 }
 
 /// Encodes the status of an answer, which is the first of its fields (RFC 9113 section 8.3.2).
@@ -57,57 +53,6 @@ pub fn status(status: u16, into: &mut Vec<u8>) {
         None => {
             let digit = |unit: u16| b'0' + u8::try_from(status / unit % 10).unwrap_or(0);
             into.extend_from_slice(&[0x08, 3, digit(100), digit(10), digit(1)]);
-        }
-    }
-}
-
-/// RFC 7541 section 5.2.
-pub(super) fn string(text: &[u8], into: &mut Vec<u8>) {
-    let length = huffman::length(text);
-    if length < text.len() {
-        integer(0x80, 7, length, into);
-        huffman::encode(text, into);
-    } else {
-        integer(0, 7, text.len(), into);
-        into.extend_from_slice(text);
-    }
-}
-
-/// RFC 7541 section 5.1: `bits` of the first byte are of the number, the others are of `first`.
-fn integer(first: u8, bits: u8, number: usize, into: &mut Vec<u8>) {
-    let most = (1_u8 << bits) - 1;
-    let Some(mut rest) = number.checked_sub(usize::from(most)) else {
-        return into.push(first | u8::try_from(number).unwrap_or(most));
-    };
-    into.push(first | most);
-    loop {
-        let [low, ..] = rest.to_le_bytes();
-        rest >>= 7;
-        if rest == 0 {
-            return into.push(low);
-        }
-        into.push(0x80 | low);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::integer;
-
-    /// RFC 7541 appendix C.1, and where another byte is needed.
-    #[test]
-    fn numbers_are_those_of_the_examples() {
-        for (bits, number, expected) in [
-            (5, 10, [0x0a].as_slice()),
-            (5, 1337, &[0x1f, 0x9a, 0x0a]),
-            (5, 30, &[30]),
-            (5, 31, &[0x1f, 0]),
-            (5, 31 + 127, &[0x1f, 127]),
-            (5, 31 + 128, &[0x1f, 0x80, 1]),
-        ] {
-            let mut into = Vec::new();
-            integer(0, bits, number, &mut into);
-            assert_eq!(into, expected, "{number}");
         }
     }
 }

@@ -16,7 +16,6 @@ pub mod hpack;
 mod opening;
 mod priority;
 mod reply;
-mod request;
 mod settings;
 mod stream;
 #[cfg(test)]

@@ -12,12 +12,12 @@ use super::{
     hpack::{Size, Unreadable},
     priority::Priority,
     reply::Reply,
-    request::{self, Flaw},
     stream::Stream,
     upload::Upload,
 };
 use crate::{
     engine::{Desk, Refusal},
+    fields::request::{self, Flaw},
     head::Head,
 };
 

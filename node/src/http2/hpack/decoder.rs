@@ -7,14 +7,11 @@
 
 use std::collections::VecDeque;
 
-use super::{
-    Unreadable, huffman,
-    name::{Name, sound},
-    static_table,
+use super::{Unreadable, static_table};
+use crate::fields::{
+    Known, Line, Literal, Name, OVERHEAD,
+    prefixed::{number, string},
 };
-
-/// What an entry counts beside its bytes (RFC 7541 section 4.1).
-const OVERHEAD: usize = 32;
 
 /// Bytes that nothing refers to any more may be this many before they are cleared away: clearing costs as much as the
 /// table is large, so it shall be rare.
@@ -24,9 +21,6 @@ const LITTER: usize = 4096;
 /// entry, which a table of the usual size allows to grow a block four thousand times.
 const BEYOND: usize = 8;
 
-/// Bytes after a prefix that a number may have: enough for 256 MiB, far beyond any limit (RFC 7541 section 5.1).
-const NUMBER: u32 = 4;
-
 /// Whether a list of fields is within the limit for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
@@ -34,19 +28,6 @@ pub enum Size {
     Within,
     /// They are beyond it, and none was kept. The table is as if they had been.
     Beyond,
-}
-
-/// A field of the last block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line<'a> {
-    /// What the name means.
-    pub kind: Name,
-    /// The name.
-    pub name: &'a [u8],
-    /// The value.
-    pub value: &'a [u8],
-    /// True if the value can be one (RFC 9113 section 8.2.1).
-    pub sound: bool,
 }
 
 /// Decodes the field blocks of one connection, in their order.
@@ -68,22 +49,6 @@ enum Field {
     /// A place in the static table.
     Static(u8),
     Literal(Literal),
-}
-
-/// A name and, directly behind it, a value.
-#[derive(Debug, Clone, Copy)]
-struct Literal {
-    kind: Name,
-    sound: bool,
-    at: usize,
-    name: usize,
-    value: usize,
-}
-
-impl Literal {
-    fn len(&self) -> usize {
-        self.name + self.value
-    }
 }
 
 impl Decoder {
@@ -108,24 +73,24 @@ impl Decoder {
         while let Some((&first, tail)) = rest.split_first() {
             rest = tail;
             let field = match first {
-                0x80.. => self.find(number(first, 7, &mut rest)?)?,
+                0x80.. => self.find(prefix(first, 7, &mut rest)?)?,
                 0x40.. => {
-                    let literal = self.literal(number(first, 6, &mut rest)?, &mut rest)?;
+                    let literal = self.literal(prefix(first, 6, &mut rest)?, &mut rest)?;
                     self.insert(literal);
                     Field::Literal(literal)
                 }
                 0x20.. if began => return Err(Unreadable::Invalid),
                 0x20.. => {
-                    self.resize(number(first, 5, &mut rest)?)?;
+                    self.resize(prefix(first, 5, &mut rest)?)?;
                     continue;
                 }
-                _ => Field::Literal(self.literal(number(first, 4, &mut rest)?, &mut rest)?),
+                _ => Field::Literal(self.literal(prefix(first, 4, &mut rest)?, &mut rest)?),
             };
             began = true;
             size += OVERHEAD
                 + match field {
                     Field::Literal(literal) => literal.len(),
-                    Field::Static(at) => known(at)?.name.len() + known(at)?.value.len(),
+                    Field::Static(at) => known(at)?.len(),
                 };
             if size <= max {
                 self.fields.push(field);
@@ -142,17 +107,9 @@ impl Decoder {
 
     /// The fields of the last block, in order.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        self.fields.iter().filter_map(|field| match *field {
-            Field::Static(at) => known(at).ok().map(|entry| Line {
-                kind: entry.kind,
-                name: entry.name.as_bytes(),
-                value: entry.value.as_bytes(),
-                sound: true,
-            }),
-            Field::Literal(Literal { kind, sound, at, name, value }) => {
-                let (name, value) = self.bytes.get(at..at + name + value)?.split_at_checked(name)?;
-                Some(Line { kind, name, value, sound })
-            }
+        self.fields.iter().filter_map(|field| match field {
+            Field::Static(at) => known(*at).ok().map(Known::line),
+            Field::Literal(literal) => literal.line(&self.bytes),
         })
     }
 
@@ -196,23 +153,14 @@ impl Decoder {
         };
         let name = self.bytes.len() - at;
         self.string(rest)?;
-        let value = self.bytes.get(at + name..).unwrap_or_default();
-        Ok(Literal { kind, sound: sound(value), at, name, value: value.len() })
+        Ok(Literal::last(kind, &self.bytes, at, name))
     }
 
     /// Appends a string (RFC 7541 section 5.2) to `bytes`.
     fn string(&mut self, rest: &mut &[u8]) -> Result<(), Unreadable> {
         let (&first, tail) = rest.split_first().ok_or(Unreadable::Invalid)?;
         *rest = tail;
-        let length = number(first, 7, rest)?;
-        let (text, tail) = rest.split_at_checked(length).ok_or(Unreadable::Invalid)?;
-        *rest = tail;
-        if first & 0x80 == 0 {
-            self.bytes.extend_from_slice(text);
-            Ok(())
-        } else {
-            huffman::decode(text, &mut self.bytes).map_err(|_| Unreadable::Invalid)
-        }
+        string(first, 7, rest, &mut self.bytes).ok_or(Unreadable::Invalid)
     }
 
     fn insert(&mut self, literal: Literal) {
@@ -258,24 +206,10 @@ impl Decoder {
     }
 }
 
-fn known(place: u8) -> Result<&'static static_table::Known, Unreadable> {
+fn known(place: u8) -> Result<&'static Known, Unreadable> {
     static_table::TABLE.get(usize::from(place)).ok_or(Unreadable::Invalid)
 }
 
-/// RFC 7541 section 5.1: a number whose first `bits` are in `first`.
-fn number(first: u8, bits: u8, rest: &mut &[u8]) -> Result<usize, Unreadable> {
-    let most = (1_u8 << bits) - 1;
-    let mut number = usize::from(first & most);
-    if number < usize::from(most) {
-        return Ok(number);
-    }
-    for nth in 0..NUMBER {
-        let (&byte, tail) = rest.split_first().ok_or(Unreadable::Invalid)?;
-        *rest = tail;
-        number += usize::from(byte & 0x7f) << (7 * nth);
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(Unreadable::Invalid)
+fn prefix(first: u8, bits: u8, rest: &mut &[u8]) -> Result<usize, Unreadable> {
+    number(first, bits, rest).ok_or(Unreadable::Invalid)
 }

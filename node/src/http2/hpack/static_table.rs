@@ -1,18 +1,12 @@
 //! The static table (RFC 7541 appendix A): the facts, and what each name means to a request.
 
-use super::name::Name;
-use crate::head::Field;
-
-/// One line of the table.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
-    pub(super) kind: Name,
-    pub(super) name: &'static str,
-    pub(super) value: &'static str,
-}
+use crate::{
+    fields::{Known, Name},
+    head::Field,
+};
 
 const fn known(kind: Name, name: &'static str, value: &'static str) -> Known {
-    Known { kind, name, value }
+    Known::new(kind, name, value)
 }
 
 const fn field(field: Field, name: &'static str) -> Known {
@@ -20,11 +14,11 @@ const fn field(field: Field, name: &'static str) -> Known {
 }
 
 const fn other(name: &'static str) -> Known {
-    known(Name::Other, name, "")
+    Known::other(name, "")
 }
 
 const fn status(value: &'static str) -> Known {
-    known(Name::UnknownPseudo, ":status", value)
+    Known::status(value)
 }
 
 /// How many entries there are; the dynamic table begins behind them.

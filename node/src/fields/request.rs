@@ -1,9 +1,10 @@
-//! From the fields of a block to the head of a request: what RFC 9113 section 8 asks of it, and nothing of what it means.
+//! From decoded fields to the head of a request: what RFC 9113 section 8 and RFC 9114 section 4 ask of it, and nothing of
+//! what it means.
 //!
 //! A request that two readers could understand in two ways is refused here: a name twice where it may stand once, a
 //! host beside another authority, a field of the connection, a length that is none.
 
-use super::hpack::{Line, Name};
+use super::{Line, Name};
 use crate::{
     engine::Refusal,
     head::{Head, Method},
@@ -12,12 +13,12 @@ use crate::{
 
 /// The longest target that is read. An address of a site has three parts of 1,024 characters at most, each of which may
 /// be written with three; the rest is slack for a query, which no answer depends on.
-const TARGET: usize = 9_300;
+pub(crate) const TARGET: usize = 9_300;
 
 /// A request that is not answered as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flaw {
-    /// A stream error (RFC 9113 section 8.1.1).
+pub(crate) enum Flaw {
+    /// A stream error (RFC 9113 section 8.1.1, RFC 9114 section 4.1.2).
     Malformed,
     /// One that can be answered.
     Refused(Refusal),
@@ -40,7 +41,7 @@ struct Parts<'a> {
 /// # Errors
 ///
 /// A [`Flaw`]; `head` is of no use then.
-pub(super) fn read<'a>(lines: impl Iterator<Item = Line<'a>>, head: &mut Head<'a>) -> Result<Option<u64>, Flaw> {
+pub(crate) fn read<'a>(lines: impl Iterator<Item = Line<'a>>, head: &mut Head<'a>) -> Result<Option<u64>, Flaw> {
     let parts = Parts::read(lines, head).ok_or(Flaw::Malformed)?;
     head.authority = parts.authority().ok_or(Flaw::Malformed)?;
     head.method = Method::from_name(parts.method.unwrap_or_default());
@@ -58,7 +59,7 @@ pub(super) fn read<'a>(lines: impl Iterator<Item = Line<'a>>, head: &mut Head<'a
 }
 
 /// True if these can be the trailers of a request (RFC 9113 section 8.1).
-pub(super) fn trailers<'a>(mut lines: impl Iterator<Item = Line<'a>>) -> bool {
+pub(crate) fn trailers<'a>(mut lines: impl Iterator<Item = Line<'a>>) -> bool {
     lines.all(|line| {
         let pseudo = matches!(line.kind, Name::Method | Name::Scheme | Name::Authority | Name::Path);
         line.sound && !pseudo && !matches!(line.kind, Name::UnknownPseudo | Name::Connection | Name::Invalid)

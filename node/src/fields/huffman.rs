@@ -1,4 +1,4 @@
-//! The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B).
+//! The Huffman code of HPACK and QPACK (RFC 7541 section 5.2 and appendix B).
 //!
 //! The code is canonical: its lengths say everything, and all tables are made of them when this is compiled. A symbol
 //! takes one look into a small table; the long codes, of bytes that addresses hardly ever have, take a short search.

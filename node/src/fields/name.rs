@@ -13,7 +13,7 @@ pub enum Name {
     Authority,
     /// `:path`.
     Path,
-    /// Any other that begins with a colon: none is defined for requests here (RFC 9113 section 8.3).
+    /// Any other that begins with a colon: none is defined for requests here (RFC 9113 section 8.3, RFC 9114 section 4.3).
     UnknownPseudo,
     /// `host`, which must say the same as `:authority`.
     Host,
@@ -23,13 +23,13 @@ pub enum Name {
     ContentLength,
     /// `expect`.
     Expect,
-    /// A field of the connection: HTTP/2 has none (RFC 9113 section 8.2.2).
+    /// A field of the connection: HTTP/2 and HTTP/3 have none (RFC 9113 section 8.2.2, RFC 9114 section 4.2).
     Connection,
     /// A field that an answer can depend on.
     Field(Field),
     /// Any other valid name.
     Other,
-    /// Not a name in HTTP/2 (RFC 9113 section 8.2.1).
+    /// Not a name in HTTP/2 and HTTP/3 (RFC 9113 section 8.2.1, RFC 9114 section 4.2).
     Invalid,
 }
 
