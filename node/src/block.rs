@@ -1,16 +1,17 @@
-//! Fields of answers, encoded once: as the lines of HTTP/1.1, and as the field block of HTTP/2.
+//! Fields of answers, encoded once: as the lines of HTTP/1.1, and as parts of the field sections of HTTP/2 and HTTP/3.
 //!
 //! A snapshot makes the blocks of every file before it is served, so a request copies a few hundred bytes instead of
-//! formatting a dozen fields. The HTTP/2 form uses the static table and literals that are never indexed (RFC 7541
-//! section 6.2.2): it means the same on every connection, whatever was sent there before.
+//! formatting a dozen fields. The forms of HTTP/2 and HTTP/3 use the static tables and literals that are not indexed (RFC
+//! 7541 section 6.2.2, RFC 9204 section 4.5): they mean the same on every connection, whatever was sent there before.
 
-use crate::http2::hpack;
+use crate::{http2::hpack, http3::qpack};
 
 /// Some fields of an answer, in order. Names are in lower case.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Block {
     lines: Vec<u8>,
     packed: Vec<u8>,
+    section: Vec<u8>,
 }
 
 impl Block {
@@ -33,6 +34,7 @@ impl Block {
         self.lines.extend_from_slice(value.as_bytes());
         self.lines.extend_from_slice(b"\r\n");
         hpack::encode(name, value, &mut self.packed);
+        qpack::encode(name, value, &mut self.section);
     }
 
     /// As lines of HTTP/1.1, each with its end.
@@ -43,6 +45,11 @@ impl Block {
     /// As a part of a field block of HTTP/2.
     pub fn packed(&self) -> &[u8] {
         &self.packed
+    }
+
+    /// As a part of a field section of HTTP/3, behind [`qpack::PREFIX`].
+    pub fn section(&self) -> &[u8] {
+        &self.section
     }
 
     /// Name and value of each field.

@@ -1,20 +1,25 @@
 //! HTTP/3 to the public (RFC 9114): UDP sockets, and how serving on them begins and ends.
 //!
-//! [`front`] decides who is let in, [`connection`] is the life of one connection, [`request`] of one request. Bytes
-//! from outside are read by `h3` over `quinn`, within the bounds of [`limits`]; [`reply`] writes answers past it.
+//! [`front`] decides who is let in, [`connection`] is the life of one connection, [`request`] of one request. QUIC is
+//! `quinn`'s. What comes on streams is counted by [`receiving`] within the bounds of [`limits`], and read by machines
+//! without sockets: [`opening`] finds the head of a request, [`qpack`] its fields, [`aside`] what is said beside requests.
+//! [`reply`] writes answers.
 //! Everything runs on one thread: no state is shared with another, and nothing waits for a lock.
 //!
 //! Refused: early data, which could be played again; datagrams, pushes, tunnels and bodies of requests, which a site
 //! that is only read has no use for.
 
+mod aside;
+mod code;
 mod connection;
 mod counters;
+mod frame;
 mod front;
-mod head;
 mod limits;
+mod opening;
 mod priority;
 pub mod qpack;
-mod quic;
+mod receiving;
 mod reply;
 mod request;
 mod session;
@@ -28,15 +33,14 @@ use std::{
     time::Duration,
 };
 
-use h3::error::Code;
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::{code::Code, front::Front};
 pub use self::{counters::Counters, limits::Http3Limits};
-use self::{front::Front, quic::code};
 use crate::engine::Desk;
 
 /// What the kernel may keep of packets that came, or are to leave: 20 ms of a gigabit, while the thread is busy. The
@@ -136,7 +140,7 @@ impl Http3 {
         let _ = timeout(grace, front.emptied()).await;
         let cut = front.open();
         for endpoint in &endpoints {
-            endpoint.close(code(Code::H3_NO_ERROR), b"");
+            endpoint.close(Code::NoError.into(), b"");
         }
         let told = async {
             for endpoint in &endpoints {

@@ -23,14 +23,15 @@ pub(crate) fn put_number(first: u8, bits: u8, number: usize, into: &mut Vec<u8>)
     }
 }
 
-/// Appends a string, in the code of Huffman if that is shorter.
-pub(crate) fn put_string(text: &[u8], into: &mut Vec<u8>) {
+/// Appends a string, in the code of Huffman if that is shorter: `bits` of the first byte are of its length, the one
+/// before them says which, the others are of `first`.
+pub(crate) fn put_string(first: u8, bits: u8, text: &[u8], into: &mut Vec<u8>) {
     let length = huffman::length(text);
     if length < text.len() {
-        put_number(0x80, 7, length, into);
+        put_number(first | 1 << bits, bits, length, into);
         huffman::encode(text, into);
     } else {
-        put_number(0, 7, text.len(), into);
+        put_number(first, bits, text.len(), into);
         into.extend_from_slice(text);
     }
 }
@@ -98,9 +99,7 @@ mod tests {
         for bits in [3, 5, 7] {
             for text in ["", "a", "accept-encoding", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "\u{1}\u{2}"] {
                 let (mut written, mut read) = (Vec::new(), Vec::new());
-                let coded = huffman::length(text.as_bytes());
-                put_number(1 << bits, bits, coded, &mut written);
-                huffman::encode(text.as_bytes(), &mut written);
+                put_string(0, bits, text.as_bytes(), &mut written);
                 let (first, mut rest) = written.split_first().unwrap();
                 assert_eq!(string(*first, bits, &mut rest, &mut read), Some(()), "{text:?}");
                 assert_eq!((read.as_slice(), rest.len()), (text.as_bytes(), 0));

@@ -41,9 +41,9 @@ pub fn encode(name: &str, value: &str, into: &mut Vec<u8>) {
     }
     put_number(0, 4, known.unwrap_or(0), into);
     if known.is_none() {
-        put_string(name.as_bytes(), into);
+        put_string(0, 7, name.as_bytes(), into);
     }
-    put_string(value.as_bytes(), into);
+    put_string(0, 7, value.as_bytes(), into);
 }
 
 /// Encodes the status of an answer, which is the first of its fields (RFC 9113 section 8.3.2).

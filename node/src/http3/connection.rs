@@ -4,33 +4,47 @@
 //! taken (GOAWAY, RFC 9114 section 5.2), those under way are answered to their end, then it is closed. Between the
 //! telling and the last word there is time for requests that were sent before the client knew.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::Pin, rc::Rc, time::Duration};
 
-use bytes::Bytes;
-use h3::{
-    error::{Code, ConnectionError},
-    server,
-};
+use futures_util::{Stream, StreamExt as _, stream};
+use quinn::{RecvStream, SendStream, StoppedError};
 use tokio::{
     task::spawn_local,
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
+    code::Code,
     counters::count,
+    frame::{kind, put_varint},
     front::Front,
-    limits::{FIELD_SECTION, STREAMS},
-    quic::{self, Shared, code},
-    request::{self, Unread},
+    limits::FIELD_SECTION,
+    receiving::{self, Receiving, Room},
+    request,
     session::Session,
     watch::{self, Judgement, Seen, Watch},
 };
 use crate::engine::Desk;
 
+/// What the control stream begins with (RFC 9114 section 6.2.1).
+const CONTROL: u64 = 0;
+
+/// The setting SETTINGS_MAX_FIELD_SECTION_SIZE (RFC 9114 section 7.2.4.1). Those of QPACK are what they are without a
+/// word: no dynamic table (RFC 9204 section 5).
+const MAX_FIELD_SECTION_SIZE: u64 = 6;
+
+/// The number of the last request there can be: it tells a client to stop, without losing what is on its way (RFC 9114
+/// section 5.2).
+const ALL: u64 = (1 << 62) - 4;
+
+/// The control stream comes before all answers: their order in QUIC is below this.
+const FIRST: i32 = 100;
+
 /// How long a client may need to hear that a connection ends: two of its round trips, within these bounds.
 const HEARD: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-type Layer = server::Connection<quic::Connection, Bytes>;
+/// Something that is waited for again and again. One allocation for a connection's life, and wakers that stay.
+type Again<T> = Pin<Box<dyn Stream<Item = T>>>;
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,69 +63,93 @@ enum Phase {
 enum End {
     /// Everything that was asked is delivered.
     Complete,
-    /// The client is gone, or the protocol layer closed the connection.
-    Lost(ConnectionError),
+    /// The connection is closed, by either side or by time.
+    Lost,
     /// The client takes nothing, or nothing but time.
     Abandoned(Code),
 }
 
 /// Serves a connection until its end. `opened` is when its first packet came.
 pub(super) async fn serve(quic: quinn::Connection, desk: Box<dyn Desk>, front: Rc<Front>, opened: Instant) {
-    let shared = Shared::new(quic.clone());
     let session = Session::new(Rc::clone(&front), desk);
-    let mut settings = server::builder();
-    settings.max_field_section_size(FIELD_SECTION);
-    let built = settings.build(quic::Connection::new(Rc::clone(&shared)));
-    // It waits for nothing but room for three streams, which every client gives with the handshake.
-    let Ok(Ok(layer)) = timeout(front.limits.handshake, built).await else {
-        count(&front.counters.violations);
-        return quic.close(code(Code::H3_STREAM_CREATION_ERROR), b"no room for control streams");
+    let room = Room::new(quic.clone(), Rc::clone(&session));
+    // It waits for nothing but room for a stream, which every client gives with the handshake.
+    let Ok(Ok(control)) = timeout(front.limits.handshake, greet(&quic)).await else {
+        return room.violated(Code::StreamCreation);
     };
     let watch = Watch::new(opened);
-    let mut driver = Driver { layer, quic, shared, session, watch, phase: Phase::Open, listening: true };
+    let mut driver = Driver { quic, room, session, control, watch, phase: Phase::Open, next: 0 };
     match driver.run(&front).await {
-        // What is dropped closes the connection with H3_NO_ERROR.
-        End::Complete => {}
-        End::Lost(ConnectionError::Local { .. }) => count(&front.counters.violations),
-        End::Lost(_) => {}
-        End::Abandoned(reason) => driver.quic.close(code(reason), b""),
+        End::Complete => driver.quic.close(Code::NoError.into(), b""),
+        End::Lost => {}
+        End::Abandoned(reason) => driver.quic.close(reason.into(), b""),
     }
 }
 
+/// Opens the control stream, and says how large heads may be.
+async fn greet(quic: &quinn::Connection) -> Result<SendStream, quinn::WriteError> {
+    let mut control = quic.open_uni().await?;
+    let _ = control.set_priority(FIRST);
+    let (mut said, mut settings) = (Vec::new(), Vec::new());
+    put_varint(MAX_FIELD_SECTION_SIZE, &mut settings);
+    put_varint(FIELD_SECTION as u64, &mut settings);
+    put_varint(CONTROL, &mut said);
+    put_frame(kind::SETTINGS, &settings, &mut said);
+    control.write_all(&said).await?;
+    Ok(control)
+}
+
+fn put_frame(kind: u64, payload: &[u8], into: &mut Vec<u8>) {
+    put_varint(kind, into);
+    put_varint(payload.len() as u64, into);
+    into.extend_from_slice(payload);
+}
+
 struct Driver {
-    layer: Layer,
     quic: quinn::Connection,
-    shared: Rc<Shared>,
+    room: Rc<Room>,
     session: Rc<Session>,
+    /// Our own control stream.
+    control: SendStream,
     watch: Watch,
     phase: Phase,
-    /// False once the client said that it asks for nothing more.
-    listening: bool,
+    /// The number of the stream behind the last one that was taken.
+    next: u64,
 }
 
 impl Driver {
     async fn run(&mut self, front: &Front) -> End {
         let mut look = Box::pin(sleep_until(Instant::now()));
+        let mut unwanted = Box::pin(self.control.stopped());
+        let mut requests: Again<(SendStream, RecvStream)> =
+            Box::pin(stream::unfold(self.quic.clone(), async |quic| Some((quic.accept_bi().await.ok()?, quic))));
+        let mut asides: Again<RecvStream> =
+            Box::pin(stream::unfold(self.quic.clone(), async |quic| Some((quic.accept_uni().await.ok()?, quic))));
         loop {
             tokio::select! {
                 biased;
-                accepted = self.layer.accept(), if self.listening => match accepted {
-                    Ok(Some(unread)) => {
-                        self.begin(unread);
-                        // What the last look saw may have been nothing.
-                        let next = watch::look(self.session.since(), self.session.limits());
-                        if next < look.deadline() {
-                            look.as_mut().reset(next);
-                        }
-                        continue;
+                accepted = requests.next() => {
+                    let Some((sending, receiving)) = accepted else { return End::Lost };
+                    self.begin(sending, receiving);
+                    // What the last look saw may have been nothing.
+                    let next = watch::look(self.session.since(), self.session.limits());
+                    if next < look.deadline() {
+                        look.as_mut().reset(next);
                     }
-                    Ok(None) => {
-                        self.listening = false;
-                        self.session.end();
-                        self.phase = Phase::Last;
+                    continue;
+                }
+                accepted = asides.next() => {
+                    let Some(stream) = accepted else { return End::Lost };
+                    spawn_local(receiving::aside(stream, Rc::clone(&self.room)));
+                    continue;
+                }
+                stopped = &mut unwanted => {
+                    // Lost otherwise, which the next turn is told.
+                    if let Ok(_) | Err(StoppedError::ZeroRttRejected) = stopped {
+                        self.room.violated(Code::ClosedCriticalStream);
                     }
-                    Err(error) => return End::Lost(error),
-                },
+                    return End::Lost;
+                }
                 () = front.drain.cancelled(), if self.phase == Phase::Open => self.warn().await,
                 () = self.session.changed() => {}
                 () = &mut look => {}
@@ -123,11 +161,16 @@ impl Driver {
         }
     }
 
-    /// A request has a task of its own, and its sending half is not the protocol layer's.
-    fn begin(&self, unread: Unread) {
-        if let Some(stream) = self.shared.newest() {
-            spawn_local(request::serve(unread, stream, self.session.begin()));
+    /// A request has a task of its own. Those that come when no more are taken may be asked again elsewhere.
+    fn begin(&mut self, mut sending: SendStream, receiving: RecvStream) {
+        let number = u64::from(sending.id());
+        let mut receiving = Receiving::new(receiving, &self.room);
+        if matches!(self.phase, Phase::Last | Phase::Done(_)) {
+            let _ = sending.reset(Code::RequestRejected.into());
+            return receiving.stop(Code::RequestRejected);
         }
+        self.next = number.saturating_add(4);
+        spawn_local(request::serve(receiving, sending, self.session.begin(number)));
     }
 
     /// What follows from what was seen; gives when to look again.
@@ -135,7 +178,7 @@ impl Driver {
         let session = Rc::clone(&self.session);
         if session.is_wasteful() {
             count(&session.counters().violations);
-            return Err(End::Abandoned(Code::H3_EXCESSIVE_LOAD));
+            return Err(End::Abandoned(Code::ExcessiveLoad));
         }
         let seen = Seen {
             requests: session.requests(),
@@ -147,11 +190,11 @@ impl Driver {
             Judgement::Fine(until) => until,
             Judgement::Stalled => {
                 count(&session.counters().silent);
-                return Err(End::Abandoned(Code::H3_EXCESSIVE_LOAD));
+                return Err(End::Abandoned(Code::ExcessiveLoad));
             }
             Judgement::Silent if self.phase == Phase::Open => {
                 count(&session.counters().silent);
-                return Err(End::Abandoned(Code::H3_NO_ERROR));
+                return Err(End::Abandoned(Code::NoError));
             }
             Judgement::Idle | Judgement::Silent => {
                 if self.phase == Phase::Open {
@@ -175,22 +218,25 @@ impl Driver {
         }
     }
 
-    /// Says that the connection ends, and how many requests are still taken: all that the client may have sent.
+    /// Says that the connection ends, and that what the client may have sent by then is still taken.
     async fn warn(&mut self) {
         self.session.end();
-        self.goaway(STREAMS as usize).await;
+        self.goaway(ALL).await;
         self.phase = Phase::Warned(Instant::now() + self.heard());
     }
 
     /// Says which request was the last one: the one before this number.
     async fn last(&mut self) {
-        self.goaway(1).await;
+        self.goaway(self.next).await;
         self.phase = Phase::Last;
     }
 
     /// A client that leaves no room on the control stream is not told, and sees the connection close.
-    async fn goaway(&mut self, more: usize) {
-        let _ = timeout(HEARD.1, self.layer.shutdown(more)).await;
+    async fn goaway(&mut self, id: u64) {
+        let (mut said, mut number) = (Vec::new(), Vec::new());
+        put_varint(id, &mut number);
+        put_frame(kind::GOAWAY, &number, &mut said);
+        let _ = timeout(HEARD.1, self.control.write_all(&said)).await;
     }
 
     fn heard(&self) -> Duration {

@@ -1,6 +1,11 @@
 //! Who is let in: room for connections, proof of addresses under load, and the handshake.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 use quinn::{Endpoint, Incoming, crypto::rustls::HandshakeData};
 use tokio::{
@@ -14,6 +19,7 @@ use super::{
     Peer, connection,
     counters::{Counters, count},
     limits::Http3Limits,
+    qpack::Section,
 };
 use crate::engine::Desk;
 
@@ -23,6 +29,8 @@ pub(super) struct Front {
     pub(super) counters: Arc<Counters>,
     pub(super) drain: CancellationToken,
     desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
+    /// Where requests are decoded, one after the other.
+    pub(super) section: RefCell<Section>,
     open: Cell<usize>,
     handshakes: Cell<usize>,
     empty: Notify,
@@ -36,7 +44,8 @@ impl Front {
         desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
     ) -> Rc<Self> {
         let (open, handshakes) = (Cell::new(0), Cell::new(0));
-        Rc::new(Self { limits, counters, drain, desks, open, handshakes, empty: Notify::new() })
+        let section = RefCell::new(Section::default());
+        Rc::new(Self { limits, counters, drain, desks, section, open, handshakes, empty: Notify::new() })
     }
 
     /// Connections that are open, handshakes included.

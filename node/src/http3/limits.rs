@@ -9,7 +9,7 @@ use difusor_proto::tls::Congestion;
 
 /// Bytes of a field section as RFC 9114 section 4.2.2 counts them. Browsers stay below 8 KiB; cookies of other services
 /// on a shared domain are the rest.
-pub(super) const FIELD_SECTION: u64 = 32 << 10;
+pub(super) const FIELD_SECTION: usize = 32 << 10;
 
 /// Bytes that a client may send on one request stream up to the end of its head: a field section, and the reserved
 /// frames that may come before it (RFC 9114 section 7.2.8).
@@ -25,15 +25,11 @@ pub(super) const PIECE_COST: usize = 64;
 /// Bytes that a client may say on its control streams: settings, and what it likes to reserve.
 pub(super) const CONTROL_BYTES: usize = 64 << 10;
 
-/// What each request adds to what is left of them: some PRIORITY_UPDATE frames (RFC 9218 section 7.2), which are
-/// skipped.
+/// What each request adds to what is left of them: some PRIORITY_UPDATE frames (RFC 9218 section 7.2).
 pub(super) const CONTROL_BYTES_OF_REQUEST: usize = 256;
 
 /// What they can add up to: one frame may be kept until it is complete, and never is.
 pub(super) const CONTROL_BYTES_IN_ALL: usize = 1 << 20;
-
-/// Request targets: longer than any address of a site, with all of its bytes percent-encoded, and a query.
-pub(super) const TARGET: usize = 9300;
 
 /// Requests at once on one connection: RFC 9114 section 6.1 asks for no less.
 pub(super) const STREAMS: u32 = 100;

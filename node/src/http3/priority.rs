@@ -1,7 +1,6 @@
 //! How soon an answer is needed (RFC 9218): what the client says, else what the answer says of itself.
 //!
-//! Only the urgency counts. Answers of the same urgency share the connection evenly, whether they are `i` or not, and
-//! PRIORITY_UPDATE frames are skipped: nobody here sees them.
+//! Only the urgency counts. Answers of the same urgency share the connection evenly, whether they are `i` or not.
 
 use crate::{
     body::{USUAL, Urgency},

@@ -3,19 +3,25 @@
 //! An answer that ends in any other way than by [`Reply::send`] is reset, so that no client takes a part for the whole
 //! (RFC 9114 section 4.1.1).
 
-use bytes::Bytes;
-use h3::error::Code;
-use quinn::{ConnectionError, SendStream, StoppedError, VarInt, WriteError};
+use std::pin::pin;
 
-use super::{limits::PIECE, priority, qpack, quic::code};
+use bytes::Bytes;
+use quinn::{ConnectionError, SendStream, StoppedError, WriteError};
+
+use super::{
+    code::Code,
+    frame::{kind, put_varint},
+    limits::PIECE,
+    priority, qpack,
+    session::UnderWay,
+};
 use crate::{
     block::Block,
     body::{Body, Urgency},
     engine::Sink,
 };
 
-/// Types of frames (RFC 9114 section 7.2).
-const DATA: u8 = 0;
+/// The kind of a HEADERS frame, as it is written.
 const HEADERS: u8 = 1;
 
 /// The first byte of a length of four bytes (RFC 9000 section 16).
@@ -23,9 +29,6 @@ const FOUR_BYTES: u32 = 0x8000_0000;
 
 /// What a frame has before its payload if its length is not known when it begins.
 const BEFORE: usize = 5;
-
-/// The longest frame header: a type and eight bytes of length.
-const LONGEST: usize = 9;
 
 /// What most heads fit in.
 const USUAL_HEAD: usize = 1024;
@@ -59,8 +62,8 @@ impl Sink for Encoder {
         self.frame.extend_from_slice(&[0; BEFORE]);
         self.frame.extend_from_slice(&qpack::PREFIX);
         qpack::status(status, &mut self.frame);
-        for (name, value) in fields.iter().flat_map(|block| block.fields()) {
-            qpack::encode(name, value, &mut self.frame);
+        for block in fields {
+            self.frame.extend_from_slice(block.section());
         }
         self.bodiless = matches!(status, 100..=199 | 204 | 304);
     }
@@ -89,7 +92,7 @@ impl Reply {
     }
 
     /// Sends an answer, and waits until the client has it. `asked` is how soon the client wants it; `bodiless` answers
-    /// have only a head.
+    /// have only a head. `under_way` knows whether the client changes its mind.
     ///
     /// The head, the frame of the whole body and its first piece are handed over together, so that they share packets.
     /// No deadline: a client that takes nothing is told to go by its connection.
@@ -99,20 +102,19 @@ impl Reply {
         mut body: Body,
         asked: Option<Urgency>,
         bodiless: bool,
+        under_way: &UnderWay,
     ) -> Ending {
         let Some((mut frame, may_follow)) = head.finish() else { return Ending::CutOff };
         if bodiless || !may_follow {
             body = Body::empty();
         }
-        let order = priority::order(asked.unwrap_or(body.urgency()));
-        if order != 0 {
-            // Only a stream that is gone has none, and writing says so.
-            let _ = self.stream.set_priority(order);
-        }
+        let urgency = asked.unwrap_or(body.urgency());
+        let is_large = body.left() > PIECE as u64;
         if body.left() > 0 {
-            data_frame(body.left(), &mut frame);
+            put_varint(kind::DATA, &mut frame);
+            put_varint(body.left(), &mut frame);
         }
-        match self.write(frame.into(), body).await {
+        match self.write(frame.into(), body, urgency, under_way).await {
             Ok(()) => {}
             Err(WriteError::Stopped(_)) => return self.cancel(),
             Err(WriteError::ConnectionLost(error)) if is_of_client(&error) => return Ending::Cancelled,
@@ -122,7 +124,9 @@ impl Reply {
         if self.stream.finish().is_err() {
             return Ending::CutOff;
         }
-        match self.stream.stopped().await {
+        let delivered = self.stream.stopped();
+        let delivered = if is_large { self.reordered(delivered, urgency, under_way).await } else { delivered.await };
+        match delivered {
             Ok(None) => Ending::Delivered,
             Ok(Some(_)) => self.cancel(),
             // Whoever has everything may go without a word of thanks.
@@ -131,26 +135,60 @@ impl Reply {
         }
     }
 
-    async fn write(&mut self, head: Bytes, mut body: Body) -> Result<(), WriteError> {
+    async fn write(
+        &mut self,
+        head: Bytes,
+        mut body: Body,
+        urgency: Urgency,
+        under_way: &UnderWay,
+    ) -> Result<(), WriteError> {
+        let mut order = 0;
+        self.order(under_way.reordered().unwrap_or(urgency), &mut order);
         match body.take(PIECE) {
             Some(piece) => self.stream.write_all_chunks(&mut [head, piece]).await?,
             None => self.stream.write_chunk(head).await?,
         }
         while let Some(piece) = body.take(PIECE) {
+            self.order(under_way.reordered().unwrap_or(urgency), &mut order);
             self.stream.write_chunk(piece).await?;
         }
         Ok(())
     }
 
+    /// Waits for the delivery of what was handed over, and still sends it sooner or later as the client wishes.
+    async fn reordered<T>(&self, delivered: impl Future<Output = T>, urgency: Urgency, under_way: &UnderWay) -> T {
+        let mut delivered = pin!(delivered);
+        // Whatever it is: the first wish is another.
+        let mut order = i32::MAX;
+        loop {
+            tokio::select! {
+                biased;
+                delivered = &mut delivered => return delivered,
+                () = under_way.session().reordering() => {
+                    self.order(under_way.reordered().unwrap_or(urgency), &mut order);
+                }
+            }
+        }
+    }
+
+    /// Sends sooner or later than `now`, if that is another order.
+    fn order(&self, urgency: Urgency, now: &mut i32) {
+        let order = priority::order(urgency);
+        if order != std::mem::replace(now, order) {
+            // Only a stream that is gone has none, and writing says so.
+            let _ = self.stream.set_priority(order);
+        }
+    }
+
     /// Ends without an answer.
-    pub(super) fn reset(&mut self, reason: VarInt) {
+    pub(super) fn reset(&mut self, reason: Code) {
         self.ended = true;
-        let _ = self.stream.reset(reason);
+        let _ = self.stream.reset(reason.into());
     }
 
     /// What is left of an answer that the client does not want: nothing (RFC 9000 section 3.5).
     fn cancel(&mut self) -> Ending {
-        self.reset(code(Code::H3_REQUEST_CANCELLED));
+        self.reset(Code::RequestCancelled);
         Ending::Cancelled
     }
 }
@@ -158,7 +196,7 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.ended {
-            self.reset(code(Code::H3_INTERNAL_ERROR));
+            self.reset(Code::Internal);
         }
     }
 }
@@ -168,40 +206,9 @@ fn is_of_client(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_))
 }
 
-/// Appends the header of a DATA frame with this many bytes.
-fn data_frame(len: u64, into: &mut Vec<u8>) {
-    into.reserve(LONGEST);
-    into.push(DATA);
-    let eight = (3 << 62) | len;
-    let shorter = |mark: u64, bytes: usize| {
-        let all = (mark | len).to_be_bytes();
-        all.into_iter().skip(8 - bytes)
-    };
-    match len {
-        0..0x40 => into.extend(shorter(0, 1)),
-        0x40..0x4000 => into.extend(shorter(0x4000, 2)),
-        0x4000..0x4000_0000 => into.extend(shorter(0x8000_0000, 4)),
-        _ => into.extend(eight.to_be_bytes()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// RFC 9000 appendix A.1.
-    #[test]
-    fn lengths_are_as_short_as_they_can_be() {
-        let frame = |len| {
-            let mut bytes = Vec::new();
-            data_frame(len, &mut bytes);
-            bytes
-        };
-        assert_eq!(frame(37), [0, 0x25]);
-        assert_eq!(frame(15_293), [0, 0x7b, 0xbd]);
-        assert_eq!(frame(494_878_333), [0, 0x9d, 0x7f, 0x3e, 0x7d]);
-        assert_eq!(frame(151_288_809_941_952_652), [0, 0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c]);
-    }
 
     #[test]
     fn a_head_is_one_frame() {

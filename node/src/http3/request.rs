@@ -3,86 +3,141 @@
 //! Answering is synchronous, so requests of a connection never wait for each other; sending is not.
 
 use bytes::Bytes;
-use h3::{
-    error::{Code, StreamError},
-    server::RequestResolver,
-};
 use quinn::SendStream;
 use tokio::time::timeout;
 
 use super::{
-    head, priority,
-    quic::{self, code},
+    code::Code,
+    limits::FIELD_SECTION,
+    opening::{Fault, Opening},
+    priority,
+    qpack::Size,
+    receiving::{Receiving, Unread},
     reply::{Encoder, Ending, Reply},
     session::{Session, UnderWay},
 };
-use crate::engine::Refusal;
+use crate::{
+    body::{Body, Urgency},
+    engine::Refusal,
+    fields::request::{self, Flaw},
+    head::{Head, Method},
+};
 
-/// A request whose head is not read yet.
-pub(super) type Unread = RequestResolver<quic::Connection, Bytes>;
+/// Why there is no head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beheaded {
+    /// The client is told.
+    Refused(Refusal),
+    /// The client knows, or would not understand.
+    Reset(Code),
+    /// The connection is to be closed.
+    Violation(Code),
+    /// It is lost.
+    Gone,
+}
+
+impl From<Fault> for Beheaded {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::TooLarge => Self::Refused(Refusal::HeadTooLarge),
+            Fault::Stream(code) => Self::Reset(code),
+            Fault::Connection(code) => Self::Violation(code),
+        }
+    }
+}
+
+impl From<Unread> for Beheaded {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLarge => Self::Refused(Refusal::HeadTooLarge),
+            Unread::Reset => Self::Reset(Code::RequestCancelled),
+            Unread::Lost => Self::Gone,
+        }
+    }
+}
+
+/// An answer that is ready to be sent.
+struct Answer {
+    head: Encoder,
+    body: Body,
+    /// How soon the client wants it, if it says so.
+    urgency: Option<Urgency>,
+    /// The client asked for the head alone.
+    bodiless: bool,
+}
 
 /// Reads, answers, sends.
-pub(super) async fn serve(unread: Unread, stream: SendStream, under_way: UnderWay) {
+pub(super) async fn serve(mut stream: Receiving, sending: SendStream, under_way: UnderWay) {
+    let mut reply = Reply::new(sending);
     let session = under_way.session();
-    let mut reply = Reply::new(stream);
     // The head came with what opened the stream, nearly always: then no timer is made.
-    let ending = match timeout(session.limits().head, unread.resolve_request()).await {
-        Ok(Ok((request, rest))) => {
-            // What else the request has is not read.
-            drop(rest);
-            let read = head::read(&request);
-            let mut encoder = Encoder::new();
-            let body = match &read {
-                Ok(head) => session.desk().answer(head, &mut encoder),
-                Err(refusal) => session.desk().refuse(*refusal, &mut encoder),
-            };
-            let urgency = read.ok().and_then(|head| priority::asked(&head.priority));
-            let bodiless = request.method() == http::Method::HEAD;
-            drop(request);
-            reply.send(encoder, body, urgency, bodiless).await
-        }
-        Ok(Err(error)) => match verdict(&error) {
-            Verdict::Refuse(refusal) => refuse(reply, refusal, session).await,
-            Verdict::Reset(reason) => {
-                reply.reset(code(reason));
-                Ending::Cancelled
-            }
-            Verdict::Gone => Ending::CutOff,
-        },
+    let read = timeout(session.limits().head, section(&mut stream)).await;
+    let made = match read {
+        Ok(Ok((section, goes_on))) => answer(&section, || !goes_on && stream.is_ended(), session),
+        Ok(Err(beheaded)) => Err(beheaded),
         Err(_) => {
             session.overdue();
-            refuse(reply, Refusal::Slow, session).await
+            Err(Beheaded::Refused(Refusal::Slow))
         }
+    };
+    let ending = match made {
+        Ok(answer) => {
+            // What else the request has is not read.
+            drop(stream);
+            reply.send(answer.head, answer.body, answer.urgency, answer.bodiless, &under_way).await
+        }
+        Err(Beheaded::Refused(refusal)) => {
+            drop(stream);
+            let mut head = Encoder::new();
+            let body = session.desk().refuse(refusal, &mut head);
+            reply.send(head, body, None, false, &under_way).await
+        }
+        Err(Beheaded::Reset(code)) => {
+            reply.reset(code);
+            Ending::Cancelled
+        }
+        Err(Beheaded::Violation(code)) => {
+            stream.room().violated(code);
+            Ending::CutOff
+        }
+        Err(Beheaded::Gone) => Ending::CutOff,
     };
     under_way.end(ending);
 }
 
-async fn refuse(reply: Reply, refusal: Refusal, session: &Session) -> Ending {
-    let mut encoder = Encoder::new();
-    let body = session.desk().refuse(refusal, &mut encoder);
-    reply.send(encoder, body, None, false).await
-}
-
-/// What follows from a head that could not be read.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// The client is told.
-    Refuse(Refusal),
-    /// The client knows, or would not understand.
-    Reset(Code),
-    /// The connection is closed, or about to be.
-    Gone,
-}
-
-fn verdict(error: &StreamError) -> Verdict {
-    match error {
-        StreamError::HeaderTooBig { .. } => Verdict::Refuse(Refusal::HeadTooLarge),
-        // Said by what counts the bytes of heads. A client that ends its request with it gets the same.
-        StreamError::RemoteTerminate { code: Code::H3_EXCESSIVE_LOAD, .. } => Verdict::Refuse(Refusal::HeadTooLarge),
-        StreamError::RemoteTerminate { .. } => Verdict::Reset(Code::H3_REQUEST_CANCELLED),
-        // RFC 9114 section 4.1.2 allows an answer to what is malformed.
-        StreamError::StreamError { code: Code::H3_MESSAGE_ERROR, .. } => Verdict::Refuse(Refusal::Malformed),
-        StreamError::StreamError { code, .. } => Verdict::Reset(*code),
-        _ => Verdict::Gone,
+/// The field section of the head, and whether something came behind it.
+async fn section(stream: &mut Receiving) -> Result<(Bytes, bool), Beheaded> {
+    let mut opening = Opening::default();
+    while let Some(piece) = stream.piece().await? {
+        if let Some(opened) = opening.feed(piece)? {
+            return Ok((opened.section, opened.goes_on));
+        }
     }
+    Err(opening.ended().into())
+}
+
+/// Answers what is asked in `section`. `is_all` says whether the request ends there.
+fn answer(section: &[u8], is_all: impl FnOnce() -> bool, session: &Session) -> Result<Answer, Beheaded> {
+    let refused = |refusal| Err(Beheaded::Refused(refusal));
+    let mut fields = session.section();
+    match fields.decode(section, FIELD_SECTION) {
+        Ok(Size::Within) => {}
+        Ok(Size::Beyond) => return refused(Refusal::HeadTooLarge),
+        Err(_) => return Err(Beheaded::Violation(Code::DecompressionFailed)),
+    }
+    let mut head = Head::default();
+    match request::read(fields.lines(), &mut head) {
+        // RFC 9114 section 4.3.1: https has an authority. Section 4.1.2: what is announced has to come; both allow an
+        // answer that says so.
+        Ok(announced) if head.authority.is_none() || (announced.is_some_and(|len| len > 0) && is_all()) => {
+            return refused(Refusal::Malformed);
+        }
+        Ok(_) => {}
+        Err(Flaw::Malformed) => return refused(Refusal::Malformed),
+        Err(Flaw::Refused(refusal)) => return refused(refusal),
+    }
+    let mut encoder = Encoder::new();
+    let body = session.desk().answer(&head, &mut encoder);
+    let urgency = priority::asked(&head.priority);
+    Ok(Answer { head: encoder, body, urgency, bodiless: head.method == Method::Head })
 }

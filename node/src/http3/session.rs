@@ -4,18 +4,21 @@
 
 use std::{
     cell::{Cell, RefCell, RefMut},
+    collections::BTreeMap,
     rc::Rc,
 };
 
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
+    aside::Update,
     counters::{Counters, count},
     front::Front,
-    limits::{CANCELLED, Http3Limits},
+    limits::{CANCELLED, Http3Limits, STREAMS},
+    qpack::Section,
     reply::Ending,
 };
-use crate::engine::Desk;
+use crate::{body::Urgency, engine::Desk};
 
 /// One connection, as its requests see it.
 pub(super) struct Session {
@@ -27,6 +30,9 @@ pub(super) struct Session {
     cancelled: Cell<u32>,
     overdue: Cell<bool>,
     ending: Cell<bool>,
+    /// How soon requests are wanted, by the number of their stream, where the client changed its mind.
+    reordered: RefCell<BTreeMap<u64, Urgency>>,
+    reordering: Notify,
     changed: Notify,
 }
 
@@ -41,6 +47,8 @@ impl Session {
             cancelled: Cell::new(0),
             overdue: Cell::new(false),
             ending: Cell::new(false),
+            reordered: RefCell::default(),
+            reordering: Notify::new(),
             changed: Notify::new(),
         })
     }
@@ -58,13 +66,34 @@ impl Session {
         self.desk.borrow_mut()
     }
 
-    /// Counts a request in. It is out when the guard is dropped.
-    pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
+    /// Where heads are decoded, for all connections of a thread. Never held across an await.
+    pub(super) fn section(&self) -> RefMut<'_, Section> {
+        self.front.section.borrow_mut()
+    }
+
+    /// Remembers how soon an answer is wanted, for the request that is there or for one that is on its way (RFC 9218
+    /// section 7). Those that nobody asks for push each other out.
+    pub(super) fn reorder(&self, update: Update) {
+        let mut reordered = self.reordered.borrow_mut();
+        reordered.insert(update.stream, update.urgency);
+        while reordered.len() > STREAMS as usize {
+            reordered.pop_first();
+        }
+        self.reordering.notify_waiters();
+    }
+
+    /// Completes when the client wants an answer sooner or later than before.
+    pub(super) async fn reordering(&self) {
+        self.reordering.notified().await;
+    }
+
+    /// Counts the request on this stream in. It is out when the guard is dropped.
+    pub(super) fn begin(self: &Rc<Self>, stream: u64) -> UnderWay {
         count(&self.counters().requests);
         self.requests.set(self.requests.get() + 1);
         self.under_way.set(self.under_way.get() + 1);
         self.since.set(Instant::now());
-        UnderWay { session: Rc::clone(self), ending: None }
+        UnderWay { session: Rc::clone(self), stream, ending: None }
     }
 
     /// Remembers a client that did not say what it wants.
@@ -114,6 +143,7 @@ impl Session {
 /// A request that is under way.
 pub(super) struct UnderWay {
     session: Rc<Session>,
+    stream: u64,
     ending: Option<Ending>,
 }
 
@@ -121,6 +151,11 @@ impl UnderWay {
     /// What it shares with the others.
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// How soon the client wants the answer, if it changed its mind since it asked.
+    pub(super) fn reordered(&self) -> Option<Urgency> {
+        self.session.reordered.borrow().get(&self.stream).copied()
     }
 
     /// Counts it out.
@@ -132,6 +167,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let session = &self.session;
+        session.reordered.borrow_mut().remove(&self.stream);
         let left = session.under_way.get().saturating_sub(1);
         session.under_way.set(left);
         session.since.set(Instant::now());

@@ -116,7 +116,11 @@ injected("a stream beyond the largest offset", "19.8", b"\x0e" + f.var(4 * 20) +
 injected("a frame that is cut off", "12.4", b"\x06\0\x40", ENCODING)
 
 
-@case("4.5 of RFC 9000", "a stream that ends at another place than it ended before")
+@case(
+    "4.5 of RFC 9000",
+    "a stream that ends before what came of it",
+    known="quinn-proto 0.11 compares with an end that was said before, not with bytes that came; the RFC says SHOULD",
+)
 def _(dial):
     line = dial()
     line.unharmed()
@@ -166,7 +170,11 @@ def _(dial):
     line.unharmed()
 
 
-@case("8.1 of RFC 9000", "not more than three times what an unproven client sent")
+@case(
+    "8.1 of RFC 9000",
+    "not more than three times what an unproven client sent",
+    known="quinn-proto 0.11 sends a repeated packet as long as a single byte of the allowance is left",
+)
 def _(dial):
     line = dial(wait=False)
     sent = []

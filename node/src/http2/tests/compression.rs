@@ -287,7 +287,7 @@ proptest! {
             let mut block = Vec::new();
             for (how, name, value) in &list {
                 let place = table.iter().position(|(known, _)| known == name).filter(|place| *place < 60);
-                let literal = |block: &mut Vec<u8>, text: &[u8]| prefixed::put_string(text, block);
+                let literal = |block: &mut Vec<u8>, text: &[u8]| prefixed::put_string(0, 7, text, block);
                 match (how, place) {
                     (0, Some(place)) if table[place].1 == *value => { block.push(0x80 | u8::try_from(62 + place).unwrap()); continue }
                     (2, _) => { block.push(0); literal(&mut block, name) }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use http::{Method, Request};
 
 use super::fixture::{Answer, Server, get, pattern, soon};
-use crate::http3::limits::{STREAMS, TARGET};
+use crate::{fields::request::TARGET, http3::limits::STREAMS};
 
 #[tokio::test]
 async fn a_small_file() {
