@@ -80,9 +80,9 @@ async fn check_http3(server: &Server, files: &Files, identity: &Identity) -> any
     let mut tls = identity.verifying()?;
     tls.alpn_protocols = vec![Protocol::H3.alpn().to_vec()];
     let endpoint = http3::endpoint(tls)?;
-    let Ok(connection) = http3::Connection::open(&endpoint, server.address).await else { return Ok(false) };
+    let Ok(reader) = http3::Reader::open(&endpoint, server.address).await else { return Ok(false) };
     for asset in Asset::ALL {
-        let (status, headers, body) = connection.whole(&plain(server, asset)).await?;
+        let (status, headers, body) = reader.whole(&plain(server, asset)).await?;
         offer(asset, files.content(asset), status, &headers, &body)
             .with_context(|| format!("{} over HTTP/3", asset.path()))?;
     }

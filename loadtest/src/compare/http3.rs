@@ -1,5 +1,7 @@
-//! An HTTP/3 client: a number of streams kept busy on each connection. Quinn and h3 do the work, so it spends more on
-//! an answer than the clients of the other protocols do.
+//! HTTP/3 clients over quinn: one that reads answers whole, by h3, and one that keeps a number of streams busy and only
+//! counts. QUIC is work for a client as well, so it spends more on an answer than the clients of the other protocols do.
+
+mod frames;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use h3::client::SendRequest;
 use h3_quinn::OpenStreams;
 use http::{HeaderMap, Request};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, SendStream, TokioRuntime, TransportConfig, VarInt};
 use socket2::SockRef;
 use tokio::time::timeout;
 
@@ -31,9 +33,16 @@ const SOCKET_BUFFER: usize = 4 << 20;
 const STREAM_WINDOW: u32 = 6 << 20;
 const CONNECTION_WINDOW: u32 = 15 << 20;
 
-/// A connection.
-pub(super) struct Connection {
+/// A connection that reads answers whole.
+pub(super) struct Reader {
     requests: SendRequest<OpenStreams, Bytes>,
+}
+
+/// A connection that counts answers.
+pub(super) struct Connection {
+    quic: quinn::Connection,
+    /// The stream that a client keeps as long as its connection.
+    _control: SendStream,
 }
 
 /// A socket to open connections from.
@@ -52,23 +61,24 @@ pub(super) fn endpoint(tls: rustls::ClientConfig) -> anyhow::Result<Endpoint> {
     Ok(endpoint)
 }
 
-impl Connection {
+/// Connects and shakes hands.
+async fn dial(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<quinn::Connection> {
+    let connecting = endpoint.connect(address, identity::HOST)?;
+    Ok(timeout(PATIENCE, connecting).await.context("no answer over UDP")??)
+}
+
+impl Reader {
     /// Connects and shakes hands.
     pub(super) async fn open(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<Self> {
-        let connecting = endpoint.connect(address, identity::HOST)?;
-        let quic = timeout(PATIENCE, connecting).await.context("no answer over UDP")??;
+        let quic = dial(endpoint, address).await?;
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
         // Ends with the last of `requests`.
         tokio::spawn(async move { driver.wait_idle().await });
         Ok(Self { requests })
     }
 
-    /// Asks once; `take` is given the body piece by piece.
-    async fn exchange(
-        &self,
-        exchange: &Exchange,
-        mut take: impl FnMut(&mut dyn bytes::Buf),
-    ) -> anyhow::Result<(u16, HeaderMap)> {
+    /// Asks once, and returns the answer whole.
+    pub(super) async fn whole(&self, exchange: &Exchange) -> anyhow::Result<(u16, HeaderMap, Vec<u8>)> {
         let mut request = Request::get(exchange.url());
         for (name, value) in exchange.headers() {
             request = request.header(name, value);
@@ -76,38 +86,38 @@ impl Connection {
         let mut stream = self.requests.clone().send_request(request.body(())?).await?;
         stream.finish().await?;
         let head = stream.recv_response().await?;
-        while let Some(mut piece) = stream.recv_data().await? {
-            take(&mut piece);
-        }
-        Ok((head.status().as_u16(), head.headers().clone()))
-    }
-
-    /// Asks once, and returns the answer whole.
-    pub(super) async fn whole(&self, exchange: &Exchange) -> anyhow::Result<(u16, HeaderMap, Vec<u8>)> {
         let mut body = Vec::new();
-        let take = |piece: &mut dyn bytes::Buf| {
-            while piece.has_remaining() {
-                let chunk = piece.chunk();
-                body.extend_from_slice(chunk);
-                let length = chunk.len();
-                piece.advance(length);
-            }
-        };
-        let (status, headers) = self.exchange(exchange, take).await?;
-        Ok((status, headers, body))
+        while let Some(mut piece) = stream.recv_data().await? {
+            body.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
+        }
+        Ok((head.status().as_u16(), head.headers().clone(), body))
+    }
+}
+
+impl Connection {
+    /// Connects and shakes hands.
+    pub(super) async fn open(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<Self> {
+        let quic = dial(endpoint, address).await?;
+        let mut control = quic.open_uni().await?;
+        control.write_all(&frames::CONTROL).await?;
+        Ok(Self { quic, _control: control })
     }
 
     /// Keeps `streams` requests under way, until dropped or something is wrong.
     pub(super) async fn forever(&self, exchange: &Exchange, tally: &Tally, streams: u32) -> anyhow::Result<()> {
+        let request = Bytes::from(frames::request(exchange)?);
         let stream = || async {
             loop {
-                let (since, mut received) = (Instant::now(), 0);
-                let take = |piece: &mut dyn bytes::Buf| {
-                    received += piece.remaining();
-                    tally.received(piece.remaining());
-                };
-                let (status, _) = self.exchange(exchange, take).await?;
-                exchange.verify(status, received as u64)?;
+                let (since, mut answer) = (Instant::now(), frames::Answer::default());
+                let (mut send, mut receive) = self.quic.open_bi().await?;
+                send.write_chunk(request.clone()).await?;
+                send.finish()?;
+                while let Some(piece) = receive.read_chunk(usize::MAX, true).await? {
+                    let before = answer.body;
+                    answer.feed(&piece.bytes)?;
+                    tally.received(usize::try_from(answer.body - before)?);
+                }
+                exchange.verify(answer.status.context("no head")?, answer.body)?;
                 tally.answered(since);
             }
         };
@@ -134,19 +144,24 @@ mod tests {
         let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let incoming = endpoint.clone();
         tokio::spawn(async move {
-            let quic = incoming.accept().await.unwrap().await.unwrap();
-            let mut h3 = h3::server::Connection::<_, Bytes>::new(h3_quinn::Connection::new(quic)).await.unwrap();
-            while let Ok(Some(request)) = h3.accept().await {
-                tokio::spawn(async move {
-                    let (_, mut stream) = request.resolve_request().await?;
-                    stream.send_response(Response::builder().header("etag", "x").body(()).unwrap()).await?;
-                    stream.send_data(Bytes::from_static(b"hel")).await?;
-                    stream.send_data(Bytes::from_static(b"lo")).await?;
-                    stream.finish().await
-                });
+            while let Some(quic) = incoming.accept().await {
+                tokio::spawn(serve(quic.await.unwrap()));
             }
         });
         endpoint
+    }
+
+    async fn serve(quic: quinn::Connection) {
+        let mut h3 = h3::server::Connection::<_, Bytes>::new(h3_quinn::Connection::new(quic)).await.unwrap();
+        while let Ok(Some(request)) = h3.accept().await {
+            tokio::spawn(async move {
+                let (_, mut stream) = request.resolve_request().await?;
+                stream.send_response(Response::builder().header("etag", "x").body(()).unwrap()).await?;
+                stream.send_data(Bytes::from_static(b"hel")).await?;
+                stream.send_data(Bytes::from_static(b"lo")).await?;
+                stream.finish().await
+            });
+        }
     }
 
     #[tokio::test]
@@ -154,10 +169,11 @@ mod tests {
         let server = server();
         let address = server.local_addr().unwrap();
         let endpoint = endpoint(loading(b"h3", Tickets::Ignored).unwrap()).unwrap();
-        let connection = Connection::open(&endpoint, address).await.unwrap();
         let exchange = Exchange { authority: format!("localhost:{}", address.port()), ..sample(5) };
-        let (status, headers, body) = connection.whole(&exchange).await.unwrap();
+        let reader = Reader::open(&endpoint, address).await.unwrap();
+        let (status, headers, body) = reader.whole(&exchange).await.unwrap();
         assert_eq!((status, headers["etag"].as_bytes(), body.as_slice()), (200, b"x".as_slice(), b"hello".as_slice()));
+        let connection = Connection::open(&endpoint, address).await.unwrap();
         let tally = Tally::default();
         tally.begin();
         let forever = connection.forever(&exchange, &tally, 3);
