@@ -3,13 +3,14 @@
 //! A real mesh of one node with its default settings. Visitors over all three protocols weigh each answer by an oracle
 //! that is made from the packages alone: the right status, the bytes of exactly that file of exactly that cut in any
 //! coding, never an older cut than one that was shown or confirmed before, never 404 for what is there. Meanwhile the
-//! certificate of the site is replaced as well. One wrong answer is a failure.
+//! certificate of the site is replaced as well, and an operator looks at the node's status. One wrong answer is a failure.
 
 mod asking;
 mod certificates;
 mod client;
 mod forms;
 mod judge;
+mod operator;
 mod oracle;
 mod publishing;
 mod tally;
@@ -146,6 +147,7 @@ async fn load(
                 anyhow::Ok(())
             },
             renew(&scene, args.reload, node.process.pid()),
+            operator::look(&scene, node.admin),
             tell(&scene, args),
         )
     };
@@ -227,5 +229,6 @@ fn report(scene: &Scene, took: Duration) {
     let forms = coded.map(|coding| format!("{} {}", coding.name(), scene.forms.count(coding)));
     eprintln!("seen: {}", scene.tally.variety());
     eprintln!("forms: {}", forms.join(", "));
+    eprintln!("looks at the node's status: {}", scene.tally.waited());
     println!("{}", scene.tally.figures(scene.timeline.confirmed().saturating_sub(1), took));
 }

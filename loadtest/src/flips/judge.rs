@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Unreachable,
     /// No whole answer.
     Broken,
+    /// The node did not say how it is.
+    Operator,
     /// Another certificate than the one that should be shown.
     Certificate,
     /// A status that nothing asked for.

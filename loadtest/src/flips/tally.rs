@@ -51,6 +51,7 @@ const SHORT: u64 = 10_000;
 pub(super) struct Tally {
     checked: [AtomicU64; 3],
     reloads: AtomicU64,
+    looks: Mutex<Vec<Duration>>,
     faulty: AtomicU64,
     seen: Mutex<BTreeMap<Seen, u64>>,
     faults: Mutex<Faults>,
@@ -81,6 +82,19 @@ impl Tally {
 
     pub(super) fn reloaded(&self) {
         self.reloads.fetch_add(1, Relaxed);
+    }
+
+    /// The node's status came so long after it was asked for.
+    pub(super) fn looked(&self, took: Duration) {
+        hold(&self.looks).push(took);
+    }
+
+    /// How long the operator waited: how often, half of the time, and at worst.
+    pub(super) fn waited(&self) -> String {
+        let mut looks = hold(&self.looks).clone();
+        looks.sort_unstable();
+        let (Some(median), Some(worst)) = (looks.get(looks.len() / 2), looks.last()) else { return "none".to_owned() };
+        format!("{}, median {median:.1?}, worst {worst:.1?}", looks.len())
     }
 
     /// Something was wrong. `line` says what was asked and what came.
@@ -131,7 +145,8 @@ impl Tally {
         let is_silent = |protocol: &&Protocol| self.count(**protocol) == 0;
         let protocols = Protocol::ALL.iter().filter(is_silent).map(|protocol| protocol.name().to_owned());
         let reloads = (reloads && self.reloads.load(Relaxed) == 0).then(|| "reloads".to_owned());
-        kinds.chain(protocols).chain(reloads).collect()
+        let operator = hold(&self.looks).is_empty().then(|| "the operator".to_owned());
+        kinds.chain(protocols).chain(reloads).chain(operator).collect()
     }
 
     fn count(&self, protocol: Protocol) -> u64 {
@@ -203,7 +218,9 @@ mod tests {
         assert!(tally.unseen(true).is_empty(), "too short to say");
         (0..SHORT).for_each(|_| tally.checked(Protocol::H2));
         USUAL.iter().skip(1).for_each(|kind| tally.see(*kind));
-        assert_eq!(tally.unseen(true), ["Whole", "HTTP/1.1", "HTTP/3", "reloads"]);
+        assert_eq!(tally.unseen(true), ["Whole", "HTTP/1.1", "HTTP/3", "reloads", "the operator"]);
+        [3, 1, 2].into_iter().for_each(|ms| tally.looked(Duration::from_millis(ms)));
+        assert_eq!(tally.waited(), "3, median 2.0ms, worst 3.0ms");
         tally.see(Seen::Whole);
         tally.checked(Protocol::H1);
         tally.checked(Protocol::H3);

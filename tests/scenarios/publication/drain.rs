@@ -42,6 +42,9 @@ async fn a_download_outlives_the_order_to_end() -> Result<()> {
     // A visitor that keeps its connection and asks nothing must not hold the node back.
     let mut idle = Witness::new(&mesh)?.open(at, Protocol::H2).await?;
     ensure!(idle.get("/").await?.status == http::StatusCode::OK, "the front page");
+    // Nor must an operator who asks half a question.
+    let mut operator = TcpStream::connect(mesh.nodes[0].admin)?;
+    operator.write_all(b"GET /status HTTP/1.1\r\n")?;
     let download = tokio::task::spawn_blocking(move || -> Result<Vec<u8>> {
         let mut stream = connect(at, &authority)?;
         stream.write_all(b"GET /assets/large.bin HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
@@ -64,6 +67,7 @@ async fn a_download_outlives_the_order_to_end() -> Result<()> {
     ensure!(idle.get("/").await.is_err(), "an idle connection outlives the node");
     // Waits for the process, and fails if it did not end by itself with code 0.
     mesh.nodes[0].process.stop().await?;
+    drop(operator);
     mesh.stop().await
 }
 
