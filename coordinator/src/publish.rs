@@ -304,7 +304,7 @@ impl Publisher {
             let archive = self.lock();
             let same = archive.iter().find(|a| a.package.digest == received.digest).map(|a| a.cut);
             let taken = archive.iter().rev().find(|a| Some(a.cut.label) == label).map(|a| a.cut);
-            (archive.last().map(|a| a.cut), same, taken)
+            (archive.last().cloned(), same, taken)
         };
         if let Some(cut) = same {
             return Ok((Accepted { outcome: Outcome::Unchanged, cut }, cut));
@@ -345,9 +345,10 @@ impl Publisher {
         let Ingested { entries, sources, sha256, .. } = ingested;
         let manifest = Manifest {
             mesh: self.key.verifying_key().mesh(),
-            seq: last.map_or(1, |cut| cut.seq + 1),
+            seq: last.as_ref().map_or(1, |last| last.cut.seq + 1),
             label,
-            accepted_ms: received.at_us / 1000,
+            // HTTP tells dates by the second, and two cuts must differ in theirs.
+            accepted_ms: last.map_or(0, |last| last.accepted_ms + 1000).max(received.at_us / 1000),
             package: PackageId { digest: received.digest, sha256, size: received.bytes.len() as u64 },
             entries,
         };

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     certificate::Certificates,
+    http3::Counters,
     observe::{self, Observatory, Snapshot},
     sync::Sync,
 };
@@ -37,6 +38,8 @@ pub struct Desk {
     pub observatory: Arc<Observatory>,
     /// The public certificate.
     pub certificates: Arc<Certificates>,
+    /// What happened over HTTP/3, if it is spoken.
+    pub http3: Option<Arc<Counters>>,
     /// Cancelled once the node is about to end.
     pub draining: CancellationToken,
 }
@@ -52,6 +55,8 @@ pub struct Status {
     pub holds: Vec<CutKey>,
     /// The cuts whose files are addressable, oldest first, the one that is served last.
     pub addressable: Vec<CutKey>,
+    /// True once everything is made that is made behind the flip, and the cuts before are addressable.
+    pub settled: bool,
     /// True while in touch with the coordinator.
     pub connected: bool,
     /// True once the node is about to end.
@@ -115,6 +120,7 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
         mark,
         holds,
         addressable: site.iter().flat_map(|site| site.cuts()).copied().collect(),
+        settled: site.as_ref().is_some_and(|site| site.knows_past() && site.is_finished()),
         connected: desk.sync.connected.load(Ordering::Relaxed),
         draining: desk.draining.is_cancelled(),
         requests: desk.observatory.totals().requests(),
@@ -149,6 +155,7 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         certificate_expires: desk.certificates.expires(),
         connected: desk.sync.connected.load(Ordering::Relaxed),
         refused: desk.sync.refused.all(),
+        http3: desk.http3.iter().flat_map(|counters| counters.read()).collect(),
     });
     let text = desk.observatory.scrape(snapshot);
     ([(header::CONTENT_TYPE, observe::CONTENT_TYPE)], text).into_response()

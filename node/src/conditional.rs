@@ -53,6 +53,13 @@ pub fn evaluate(head: &Head<'_>, tag: &[u8], modified: u64, also_valid: impl FnM
     Precondition::Proceed
 }
 
+/// True if a part may be given to whoever guards it by `If-Unmodified-Since`: only for the very date. A later one, which
+/// is fine for the whole, can be of bytes that a rollback took back.
+pub(crate) fn continues(head: &Head<'_>, modified: u64) -> bool {
+    !head.if_range.is_empty()
+        || only_date(&head.if_unmodified_since, modified).is_none_or(|date| date == seconds(modified))
+}
+
 /// The date of a field that may stand only once. Two-digit years are read near `modified`, for want of a clock.
 pub(crate) fn only_date(lines: &Lines<'_>, modified: u64) -> Option<i64> {
     date::parse(lines.only()?, seconds(modified))

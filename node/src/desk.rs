@@ -1,19 +1,20 @@
 //! The desk of one connection: the pure answer, on what is served at this moment, for this visitor.
 //!
-//! Owns what a connection remembers: the page it was given last. What that page is made of is given from the same cut
-//! for [`PAGE_LIFE`], even if a flip came between, so nobody sees a page put together from two cuts. Only requests that
-//! say that they are part of the page get that (`Referer`, and `Sec-Fetch-Dest` where it is sent); whoever asks anew is
-//! given what is current.
+//! Owns what a connection remembers: the pages it was given last, and the styles and scripts of them, which ask for more
+//! by themselves. What belongs to a page is given from the page's cut for [`PAGE_LIFE`], even if a flip came between, so
+//! nobody sees a page put together from two cuts. Only requests that say that they are part of the page get that
+//! (`Referer`, and `Sec-Fetch-Dest` where it is sent); whoever asks anew is given what is current.
 
 use std::{
     cell::{Cell, RefCell},
+    hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use difusor_proto::CutKey;
+use difusor_proto::{CutKey, Digest};
 
 use crate::{
     body::Body,
@@ -26,14 +27,14 @@ use crate::{
     pages::{Kind, Pages},
     policy::Policy,
     proxied::{Trust, visitor},
-    respond::{Scene, has, respond},
-    serving::{PAGE_LIFE, Serving, unix_ms},
+    respond::{Part, Scene, has, page_at, respond},
+    serving::{PAGE_LIFE, Serving, Shown, unix_ms},
     site::Site,
     tick::{Cadence, Tick},
 };
 
-/// Longest path of a page that is remembered.
-const MAX_PAGE: usize = 512;
+/// How many pages and parts of pages are remembered: some windows and frames, and what draws them.
+const MAX_PAGES: usize = 16;
 
 /// What all threads that serve share.
 #[derive(Debug, Clone)]
@@ -62,6 +63,7 @@ pub struct Counter {
     sampler: RefCell<Sampler>,
     pages: Pages,
     tick: RefCell<Rc<Tick>>,
+    keys: RandomState,
     visits: Cell<u64>,
     instant: Cell<Instant>,
 }
@@ -73,13 +75,18 @@ pub struct Visit {
     seed: u64,
     peer: IpAddr,
     protocol: Protocol,
-    page: Option<Page>,
+    /// The newest last. Nothing is held for those who never load a page.
+    pages: Vec<Page>,
 }
 
-/// The page that was given last.
-#[derive(Debug)]
+/// A page that was given, or a part of one that asks for more.
+#[derive(Debug, Clone, Copy)]
 struct Page {
-    path: Vec<u8>,
+    /// Stands for its path: a keyed hash, so that long paths cost nothing.
+    path: u64,
+    /// Its own bytes, if it is a page.
+    page: Option<Digest>,
+    /// The cut that it is from.
     seq: u64,
     until: u64,
 }
@@ -110,6 +117,7 @@ impl Station {
             sampler: RefCell::new(sampler),
             pages: Pages::default(),
             tick: RefCell::new(Rc::new(tick)),
+            keys: RandomState::new(),
             visits: Cell::new(0),
             instant: Cell::new(Instant::now()),
         };
@@ -136,7 +144,7 @@ impl Counter {
     /// A new connection from this address.
     pub fn visit(self: &Rc<Self>, peer: IpAddr, protocol: Protocol) -> Visit {
         self.visits.set(self.visits.get().wrapping_add(1));
-        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, page: None }
+        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, pages: Vec::new() }
     }
 }
 
@@ -146,27 +154,45 @@ impl Desk for Visit {
         let draw = counter.sampler.borrow_mut().draw();
         let started = draw.timed.then(Instant::now);
         let tick = counter.tick.borrow();
-        let (body, outcome, cut) = counter.serving.with(|shown| {
+        let asked = counter.keys.hash_one(head.path);
+        let (body, outcome, cut, of_page) = counter.serving.with(|shown| {
+            let of_page = shown.and_then(|shown| self.page_of(head, shown, tick.now));
             let site = shown.map(|shown| {
-                let page = self.page.as_ref().filter(|page| page.until > tick.now && page.is_of(head));
-                let of_page = page.and_then(|page| shown.of(page.seq));
                 // What a page asks for and its cut does not have may be in the one that came since.
+                let of_page = of_page.and_then(|page| shown.of(page.seq));
                 of_page.filter(|site| has(site, &counter.policy, head.path)).unwrap_or(&shown.site)
             });
-            let scene = Scene { site, policy: &counter.policy, tick: &tick, pages: &counter.pages, seed: self.seed };
+            let superseded = site.zip(shown).is_some_and(|(site, shown)| site.cut() != shown.site.cut());
+            let scene = Scene {
+                site,
+                policy: &counter.policy,
+                tick: &tick,
+                pages: &counter.pages,
+                superseded,
+                seed: self.seed,
+            };
             let (body, outcome) = respond(&scene, head, sink);
-            (body, outcome, site.map(Site::cut))
+            (body, outcome, site.map(Site::cut), of_page)
         });
         let took = started.map(|started| started.elapsed());
+        let cut = outcome.given.map(|given| given.cut).or(cut);
         self.note(Some(head), outcome.status, &body, cut, draw, took);
-        if outcome.is_page
-            && head.method == Method::Get
-            && head.path.len() <= MAX_PAGE
-            && is_navigation(head)
-            && let Some(cut) = cut
+        if head.method == Method::Get
+            && let Some(given) = outcome.given
         {
             let until = tick.now.saturating_add(u64::try_from(PAGE_LIFE.as_millis()).unwrap_or(u64::MAX));
-            self.page = Some(Page { path: head.path.to_vec(), seq: cut.seq, until });
+            match (given.part, of_page) {
+                (Part::Page, _) if is_navigation(head) => {
+                    let page = Page { path: asked, page: Some(given.digest), seq: given.cut.seq, until };
+                    drop(tick);
+                    self.remember(page);
+                }
+                (Part::Asking, Some(page)) => {
+                    drop(tick);
+                    self.remember(Page { path: asked, page: None, ..page });
+                }
+                _ => {}
+            }
         }
         body
     }
@@ -191,6 +217,31 @@ impl Desk for Visit {
 }
 
 impl Visit {
+    /// The page, or the part of one, that a request says it is for.
+    fn page_of(&self, head: &Head<'_>, shown: &Shown, now: u64) -> Option<Page> {
+        let mut fresh = self.pages.iter().rev().filter(|page| page.until > now).peekable();
+        fresh.peek()?;
+        let path = referring(head)?;
+        let asking = self.counter.keys.hash_one(path);
+        // A program in a page changes its address as it likes: what counts is the page that is at that address.
+        let is_at = |page: &Page| {
+            page.page.is_some_and(|digest| {
+                let site = shown.of(page.seq);
+                site.and_then(|site| page_at(site, &self.counter.policy, path)) == Some(digest)
+            })
+        };
+        fresh.clone().find(|page| page.path == asking).or_else(|| fresh.find(|page| is_at(page))).copied()
+    }
+
+    /// Remembers a page, or a part of one, in the place of what was at its path.
+    fn remember(&mut self, page: Page) {
+        self.pages.retain(|known| known.path != page.path);
+        if self.pages.len() >= MAX_PAGES {
+            self.pages.remove(0);
+        }
+        self.pages.push(page);
+    }
+
     /// Counts an answer, and logs it if it is one of the sample.
     fn note(
         &self,
@@ -215,14 +266,24 @@ impl Visit {
     }
 }
 
-impl Page {
-    /// True if the request is for a part of this page.
-    fn is_of(&self, head: &Head<'_>) -> bool {
-        // `document` and `iframe` are pages of their own.
-        let dest = head.sec_fetch_dest.only();
-        let Some(referer) = head.referer.only().filter(|_| !dest.is_some_and(is_page)) else { return false };
-        let path = path_of(referer);
-        path == Some(self.path.as_slice())
+/// The path that a request says it comes from, if it is for a part of what is there: of this site, and not a page of its
+/// own.
+fn referring<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
+    if head.sec_fetch_dest.only().is_some_and(is_page) {
+        return None;
+    }
+    let (authority, path) = parts_of(head.referer.only()?)?;
+    let is_own = head.authority.is_some_and(|own| host(own).eq_ignore_ascii_case(host(authority)));
+    is_own.then_some(path)
+}
+
+/// An authority without its port: whoever is in front may use another.
+fn host(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if authority.iter().skip(colon + 1).all(u8::is_ascii_digit) => {
+            authority.get(..colon).unwrap_or_default()
+        }
+        _ => authority,
     }
 }
 
@@ -236,13 +297,13 @@ fn is_page(dest: &[u8]) -> bool {
     matches!(dest, b"document" | b"iframe" | b"frame" | b"embed" | b"object")
 }
 
-/// The path of an absolute URL, without query and fragment.
-fn path_of(url: &[u8]) -> Option<&[u8]> {
+/// Authority and path of an absolute URL, without query and fragment.
+fn parts_of(url: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = url.strip_prefix(b"https://").or_else(|| url.strip_prefix(b"http://"))?;
     let slash = rest.iter().position(|byte| *byte == b'/')?;
-    let path = rest.get(slash..)?;
+    let (authority, path) = rest.split_at_checked(slash)?;
     let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
-    path.get(..end)
+    Some((authority, path.get(..end)?))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use difusor_proto::{
-    CutKey, Flip, Mark, Signed, VerifyingKey,
+    CutKey, Digest, Flip, Mark, Signed, VerifyingKey,
     clock::Offset,
     flip::FlipRefused,
     process::unix_us,
@@ -29,6 +29,9 @@ use crate::{
 
 /// An instant further away than this is a mistake, or a clock that is wrong: the flip is obeyed at once.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Cuts that are remembered as served: more than are ever kept addressable.
+const MAX_SERVED: usize = 512;
 
 /// Why a flip was not obeyed.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +90,9 @@ pub struct Gate {
 
 struct State {
     mark: Mark,
+    /// The roots of the cuts that were served, oldest first, the one of the mark last. Others may be complete on disk,
+    /// and nobody may see them: they wait for their flip, or were withdrawn.
+    served: Vec<Digest>,
     /// The staged cut, ready to be served.
     prepared: Option<Arc<Site>>,
     /// A flip to a cut that is not complete here yet.
@@ -101,7 +107,10 @@ impl Gate {
     pub fn open(home: Home, store: Store, options: SiteOptions, serving: Arc<Serving>) -> anyhow::Result<Self> {
         let mark = home.read_mark()?;
         let key = options.key;
-        let state = Mutex::new(State { mark, prepared: None, pending: None });
+        let mut served = home.read_served();
+        // The mark is written first, so a crash can have come between the two.
+        served.extend(mark.root.filter(|root| served.last() != Some(root)));
+        let state = Mutex::new(State { mark, served, prepared: None, pending: None });
         let gate = Self { home, store, key, options, serving, bell: behind::Bell::default(), state };
         if let Some(cut) = gate.held()?.into_iter().find(|cut| Some(cut.root) == mark.root) {
             match gate.site(&cut, true) {
@@ -178,8 +187,13 @@ impl Gate {
         };
         self.home.write_mark(&mark)?;
         state.mark = mark;
+        state.remember(flip.cut.root);
         sleep_until(offset.to_ours(flip.at_us));
         let flipped = self.serving.flip(site);
+        // Behind the instant: it decides what a restarted node remembers, not what is served.
+        if let Err(error) = self.home.write_served(&state.served) {
+            tracing::warn!(%error, "earlier cuts will not be addressable after a restart");
+        }
         let at = flipped.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
         // The last reader of the old snapshot frees it; that must not be this thread while it holds the lock.
@@ -208,14 +222,14 @@ impl Gate {
     /// # Errors
     /// [`GateError`].
     pub fn obey_pending(&self, cut: &CutKey, offset: Offset) -> Result<Option<Obeyed>, GateError> {
-        let pending = self.lock().pending.take();
-        match pending {
-            Some(signed) if signed.open(&self.key)?.cut == *cut => self.obey(signed, offset),
-            other => {
-                self.lock().pending = other;
-                Ok(None)
-            }
-        }
+        let mut state = self.lock();
+        let is_for_it = match &state.pending {
+            Some(signed) => signed.open(&self.key)?.cut == *cut,
+            None => false,
+        };
+        let pending = if is_for_it { state.pending.take() } else { None };
+        drop(state);
+        pending.map_or(Ok(None), |signed| self.obey(signed, offset))
     }
 
     fn ready(&self, state: &mut State, cut: &CutKey) -> Result<Option<Arc<Site>>, GateError> {
@@ -243,6 +257,16 @@ impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The mark is replaced whole, after it is on disk.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// This cut is served from now on: the last one of them, wherever it was before.
+    fn remember(&mut self, root: Digest) {
+        self.served.retain(|known| *known != root);
+        self.served.push(root);
+        let beyond = self.served.len().saturating_sub(MAX_SERVED);
+        self.served.drain(..beyond);
     }
 }
 

@@ -5,6 +5,7 @@
 //! identity.json   name, zone, mesh certificate and key, the pinned signing key: readable by the owner alone
 //! site.pem .key   certificate of the public site from the mesh authority
 //! mark.json       the last flip that was obeyed
+//! served.json     the cuts that were served, oldest first
 //! store/          packs and index
 //! ```
 
@@ -15,7 +16,7 @@ use std::{
 
 use anyhow::Context as _;
 use difusor_proto::{
-    Mark, NodeId, VerifyingKey, Zone, digest,
+    Digest, Mark, NodeId, VerifyingKey, Zone, digest,
     store::{Access, replace},
     tls,
 };
@@ -109,6 +110,10 @@ impl Home {
         self.dir.join("identity.json")
     }
 
+    fn served(&self) -> PathBuf {
+        self.dir.join("served.json")
+    }
+
     fn mark(&self) -> PathBuf {
         self.dir.join("mark.json")
     }
@@ -116,6 +121,20 @@ impl Home {
     /// True if this folder belongs to a node already.
     pub fn is_enrolled(&self) -> bool {
         self.identity().exists()
+    }
+
+    /// The roots of the cuts that were served here, oldest first: only their files may be addressed later. None if the
+    /// file is not there, or is damaged: they are less than what is served.
+    pub fn read_served(&self) -> Vec<Digest> {
+        fs::read(self.served()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn write_served(&self, roots: &[Digest]) -> io::Result<()> {
+        replace(&self.served(), &serde_json::to_vec(roots)?, Access::Normal)
     }
 
     /// Reads who this node is.

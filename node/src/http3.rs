@@ -158,6 +158,10 @@ impl Http3 {
 /// reused.
 fn listen(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` may stand side by side.
+        socket.set_only_v6(true)?;
+    }
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.bind(&address.into())?;

@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use rustls::ServerConfig;
 use socket2::{Domain, Type};
 use tokio::{
@@ -171,14 +172,19 @@ impl Listener {
             }
         }
         let mut total = Drained::default();
-        for ended in ends {
-            match ended.await {
+        let mut ends: FuturesUnordered<_> = ends.into_iter().collect();
+        while let Some(ended) = ends.next().await {
+            match ended {
                 Ok(Ok(drained)) => {
                     total.finished += drained.finished;
                     total.cut += drained.cut;
                 }
                 Ok(Err(error)) => tracing::error!(%error, "a thread that serves has ended"),
                 Err(_) => tracing::error!("a thread that serves has panicked"),
+            }
+            if !cancel.is_cancelled() {
+                // Half of a node is none: whoever watches it starts it anew.
+                return total;
             }
         }
         tracing::info!(finished = total.finished, cut = total.cut, "public listener drained");
@@ -191,7 +197,8 @@ pub fn workers(asked: Option<NonZero<usize>>) -> usize {
     asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
-fn listen(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+/// A TCP socket that listens there, alone or beside others of this process.
+pub(crate) fn listen(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` may stand side by side.
@@ -288,6 +295,10 @@ async fn accept(socket: TcpListener, front: Rc<Front>, slots: Arc<Semaphore>, gr
                 let _ = front.drain.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
             }
         }
+    }
+    // Whoever was let in by the system already is let in.
+    while let Some(Ok((tcp, peer))) = socket.accept().now_or_never() {
+        admit(tcp, peer.ip(), &front, &slots, &mut connections);
     }
     drop(socket);
 

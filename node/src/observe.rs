@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub connected: bool,
     /// What was refused from the coordinator since start, by reason.
     pub refused: Vec<(String, u64)>,
+    /// What happened over HTTP/3 beside requests, by name; none if it is not spoken.
+    pub http3: Vec<(&'static str, u64)>,
 }
 
 impl Observatory {

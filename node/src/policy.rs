@@ -123,6 +123,8 @@ impl Policy {
             _ => Some(authority),
         };
         let name = name.unwrap_or_default();
+        // An absolute name is the same host (RFC 3986 section 3.2.2).
+        let name = name.strip_suffix(b".").unwrap_or(name);
         self.hosts.iter().any(|host| host.as_bytes().eq_ignore_ascii_case(name))
     }
 }

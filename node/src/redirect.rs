@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::answer::{Answer, Rules};
 pub use self::host::{Host, HostError};
+use crate::listener::listen;
 
 /// Largest head that is read. Browsers send one or two KiB, and cookies of other sites do not come here.
 const MAX_HEAD: usize = 8 << 10;
@@ -112,7 +113,7 @@ impl Redirector {
         let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
         for &address in &config.bind {
             let failed = |source| RedirectError { address, source };
-            let socket = TcpListener::bind(address).await.map_err(failed)?;
+            let socket = listen(address, false).and_then(TcpListener::from_std).map_err(failed)?;
             addresses.push(socket.local_addr().map_err(failed)?);
             sockets.push(socket);
         }

@@ -7,12 +7,14 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use difusor_proto::{CutKey, Digest};
 
 use crate::{
     address,
     block::Block,
     body::Body,
     conditional::{self, Precondition, tag},
+    digest_field::{Wanted, wanted},
     engine::Sink,
     head::{Head, Lines, Method},
     negotiate::{self, Coding},
@@ -36,6 +38,8 @@ pub struct Scene<'a> {
     pub tick: &'a Tick,
     /// The pages of errors.
     pub pages: &'a Pages,
+    /// True if another cut is current by now: what is given goes on belonging to a page, and is not to be kept for others.
+    pub superseded: bool,
     /// Decides between the lifetimes of results: the same for requests of one connection in one second, so that HEAD
     /// and GET agree.
     pub seed: u64,
@@ -46,8 +50,36 @@ pub struct Scene<'a> {
 pub struct Outcome {
     /// The status.
     pub status: u16,
-    /// True if the answer is a page of the site, or says that the client has it.
-    pub is_page: bool,
+    /// The file that was given whole, or that the client has; `None` for everything else.
+    pub given: Option<Given>,
+}
+
+impl Outcome {
+    fn of(status: u16) -> Self {
+        Self { status, given: None }
+    }
+}
+
+/// A file, as far as those who remember need to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// The cut that it is from, which need not be the current one.
+    pub cut: CutKey,
+    /// Its bytes.
+    pub digest: Digest,
+    /// What it is.
+    pub part: Part,
+}
+
+/// What a file is for those that follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A page.
+    Page,
+    /// What asks for more by itself: styles and scripts.
+    Asking,
+    /// Anything else.
+    Other,
 }
 
 /// Writes the head of the answer to one request, and gives its body.
@@ -100,27 +132,46 @@ fn find<'a>(site: &'a Site, policy: &Policy, path: &[u8]) -> Option<(&'a Route, 
     Some((site.route(&fallback.page)?, site.about()))
 }
 
+/// The page that this path leads to, if it is one.
+pub(crate) fn page_at(site: &Site, policy: &Policy, path: &[u8]) -> Option<Digest> {
+    match find(site, policy, path)? {
+        (Route::File(entity), _) if entity.media.part == Part::Page => Some(*entity.digest()),
+        _ => None,
+    }
+}
+
 /// A folder's address without its slash: for good and with the same method (RFC 9110 section 15.4.9).
 fn folder(scene: &Scene<'_>, about: &About, to: &Block, sink: &mut dyn Sink) -> (Body, Outcome) {
     sink.head(308, &[&about.fields, to, scene.tick.block(Class::Results, scene.seed)]);
-    (Body::empty(), Outcome { status: 308, is_page: false })
+    (Body::empty(), Outcome::of(308))
 }
 
 fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
     let Some(form) = choose(entity, head) else { return page(scene, Kind::NotAcceptable, head, sink) };
     let fields = about.of(entity);
-    let life = scene.tick.block(entity.class, scene.seed);
+    let given = |status| Outcome {
+        status,
+        given: Some(Given { cut: about.cut, digest: *entity.digest(), part: entity.media.part }),
+    };
+    // What a page has of a cut that was replaced is its own: nobody else may be given it, and it asks again itself.
+    let class = match entity.class {
+        Class::Results if scene.superseded => Class::Proof,
+        class => class,
+    };
+    // The files of a page are not all due at once, wherever they are kept.
+    let life = scene.tick.block(class, scene.seed.wrapping_add(spread(entity)));
     match conditional::evaluate(head, form.tag.as_bytes(), about.modified, |_| false) {
         Precondition::Proceed => {}
         Precondition::NotModified => {
             sink.head(304, &[fields, &form.unchanged, life]);
-            return (Body::empty(), Outcome { status: 304, is_page: entity.media.is_page });
+            return (Body::empty(), given(304));
         }
         Precondition::Failed => return page(scene, Kind::PreconditionFailed, head, sink),
     }
     if head.method == Method::Get
         && !head.range.is_empty()
-        && range::applies(&head.if_range, form.tag.as_bytes(), about.modified, entity.forms.coded().is_empty())
+        && range::applies(&head.if_range, form.tag.as_bytes(), about.modified, has_one_form(entity))
+        && conditional::continues(head, about.modified)
     {
         match range::select(&head.range, form.content.len()) {
             Ranges::All => {}
@@ -134,7 +185,17 @@ fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink
         Method::Head => Body::empty(),
         _ => Body::part(&form.content, 0..form.content.len()),
     };
-    (body.with_urgency(entity.urgency), Outcome { status: 200, is_page: entity.media.is_page })
+    (body.with_urgency(entity.urgency), given(200))
+}
+
+/// True if the file has no other form than its own bytes, and never gets one.
+fn has_one_form(entity: &Entity) -> bool {
+    entity.forms.coded().is_empty() && !entity.media.varies
+}
+
+/// A number that differs from file to file.
+fn spread(entity: &Entity) -> u64 {
+    entity.digest().as_bytes().first().copied().map_or(0, u64::from)
 }
 
 /// The form to send (RFC 9110 section 12.5.3): of those that the client accepts most, the smallest; but one that it says
@@ -147,7 +208,10 @@ fn choose<'a>(entity: &'a Entity, head: &Head<'_>) -> Option<&'a Form> {
         return (accepted.weight(Coding::Identity) > 0).then_some(forms.identity());
     }
     let accepted = negotiate::accepted(&head.accept_encoding);
-    let acceptable = || forms.iter().filter(|form| accepted.weight(form.coding) > 0);
+    // Whoever wants a digest gets a form that has one (RFC 9530 section 4): behind a flip some have not yet.
+    let wants_hash = wanted(&head.want_repr_digest) == Wanted::Sha256;
+    let acceptable =
+        || forms.iter().filter(|form| accepted.weight(form.coding) > 0 && (form.is_hashed() || !wants_hash));
     let named = [&head.if_none_match, &head.if_match, &head.if_range];
     if named.iter().any(|lines| !lines.is_empty()) {
         // `*` names none.
@@ -173,7 +237,7 @@ fn unsatisfiable(scene: &Scene<'_>, fields: &Block, form: &Form, sink: &mut dyn 
     let range = range::unsatisfied(form.content.len());
     let range = Block::new([("content-range", range.as_str()), ("content-length", "0")]);
     sink.head(416, &[fields, &form.unchanged, &range, scene.tick.block(Class::Never, scene.seed)]);
-    (Body::empty(), Outcome { status: 416, is_page: false })
+    (Body::empty(), Outcome::of(416))
 }
 
 fn partial(
@@ -189,7 +253,7 @@ fn partial(
     let range = Block::new([("content-range", range.as_str()), ("content-length", length.as_str())]);
     sink.head(206, &[fields, &entity.media.fields, &form.part, &range, life]);
     let body = Body::part(&form.content, part.clone()).with_urgency(entity.urgency);
-    (body, Outcome { status: 206, is_page: false })
+    (body, Outcome::of(206))
 }
 
 /// Several parts, as `multipart/byteranges` (RFC 9110 section 15.3.7.2).
@@ -213,7 +277,7 @@ fn parted(
         body.push(&form.content, part.clone());
     }
     body.push_bytes(Bytes::from(multipart::closing(&boundary)));
-    (body.with_urgency(entity.urgency), Outcome { status: 206, is_page: false })
+    (body.with_urgency(entity.urgency), Outcome::of(206))
 }
 
 /// What could be asked: the same of every address, and of the server as a whole. Pages of any origin may read (the Fetch
@@ -223,11 +287,11 @@ fn options(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Ou
         Block::new([("allow", "GET, HEAD, OPTIONS"), ("access-control-allow-origin", "*"), ("content-length", "0")]);
     if !head.request_method.is_empty() {
         fields.push("access-control-allow-methods", "GET, HEAD, OPTIONS");
-        fields.push("access-control-allow-headers", "range, if-range, if-none-match, want-repr-digest");
+        fields.push("access-control-allow-headers", "range, if-range, if-match, if-none-match, if-modified-since, if-unmodified-since, priority, want-repr-digest");
         fields.push("access-control-max-age", "86400");
     }
     sink.head(200, &[&fields, scene.tick.block(Class::Never, scene.seed)]);
-    (Body::empty(), Outcome { status: 200, is_page: false })
+    (Body::empty(), Outcome::of(200))
 }
 
 fn page(scene: &Scene<'_>, kind: Kind, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
@@ -238,7 +302,7 @@ fn page(scene: &Scene<'_>, kind: Kind, head: &Head<'_>, sink: &mut dyn Sink) -> 
         None => sink.head(page.status, &[&page.fields, life]),
     }
     let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
-    (body, Outcome { status: page.status, is_page: false })
+    (body, Outcome::of(page.status))
 }
 
 #[cfg(test)]

@@ -163,24 +163,27 @@ impl Node {
             sync: Arc::clone(&sync),
             observatory: Arc::clone(&station.observatory),
             certificates: Arc::clone(&certificates),
+            http3: http3.as_ref().map(Http3::counters),
             draining: cancel.clone(),
         };
         let mut status = admin::spawn(desk, admin, over.clone())?;
         let observatory = Arc::clone(&station.observatory);
+        let has_quic = http3.is_some();
         let mut quic = match http3 {
             Some(http3) => spawn_http3(http3, station.clone(), closing.clone(), drain)?,
             None => oneshot::channel().1,
         };
-        let has_quic = !quic.is_terminated();
         let mut public = tokio::spawn(listener.run(station, closing.clone(), drain));
         let mut redirecting = tokio::spawn(redirector.run(closing.clone()));
-        let mut dialling = tokio::spawn(sync::run(sync, cancel.clone()));
-        let watching = tokio::spawn(certificates.watch(LOOK, cancel.clone()));
-        tokio::spawn(observatory.log().clone().reopen_on_hangup(cancel.clone()));
+        let mut dialling = tokio::spawn(sync::run(sync, closing.clone()));
+        let watching = tokio::spawn(certificates.watch(LOOK, closing.clone()));
+        tokio::spawn(observatory.log().clone().reopen_on_hangup(closing.clone()));
         let behind = thread::Builder::new().name("behind".into());
-        let (stop, its_gate) = (cancel.clone(), Arc::clone(&gate));
+        let (stop, its_gate) = (closing.clone(), Arc::clone(&gate));
         let behind = behind.spawn(move || its_gate.work_behind(&|| stop.is_cancelled()))?;
+        // Visitors are served to the end of the notice, and so they are given what is new.
         let ended = tokio::select! {
+            biased;
             () = cancel.cancelled() => None,
             _ = &mut public => Some("the public listener"),
             _ = &mut quic, if has_quic => Some("HTTP/3"),
@@ -190,12 +193,12 @@ impl Node {
         };
         let asked = cancel.is_cancelled();
         cancel.cancel();
-        gate.wake_behind();
         if ended.is_none() && !notice.is_zero() {
             tracing::info!(?notice, "draining: visitors are still let in, so that balancers and DNS can follow");
             tokio::time::sleep(notice).await;
         }
         closing.cancel();
+        gate.wake_behind();
         if ended != Some("the public listener") {
             let _ = public.await;
         }

@@ -33,8 +33,11 @@ const WORTH: u64 = 25;
 /// Largest file that brotli codes behind the flip: it is four times slower than Zstandard, and saves little more.
 const BROTLI_UP_TO: u64 = 4 << 20;
 
+/// Files from this size on are let go from memory once they are coded.
+const RELAXED_FROM: u64 = 4 << 20;
+
 /// One way to send a file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Form {
     /// How its bytes are coded.
     pub coding: Coding,
@@ -64,7 +67,7 @@ pub struct Forms {
 }
 
 /// The forms of every file of a cut.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Shelf {
     forms: HashMap<Digest, Arc<Forms>>,
     memory: u64,
@@ -86,6 +89,11 @@ struct Budget {
 }
 
 impl Form {
+    /// True if its fields tell its SHA-256.
+    pub fn is_hashed(&self) -> bool {
+        self.is_hashed
+    }
+
     /// A form named by what it is a form of; `suffix` makes its tag differ from those of other forms.
     fn new(digest: Digest, suffix: String, coding: Coding, content: Content, sha256: Option<Sha256>) -> Self {
         let tag = format!("\"{digest}{suffix}\"");
@@ -157,8 +165,24 @@ impl Forms {
         Self { identity, coded }
     }
 
-    fn memory(&self) -> u64 {
+    /// Bytes of it that are in memory.
+    pub(crate) fn memory(&self) -> u64 {
         self.iter().filter(|form| form.content.place() == Place::Memory).map(|form| form.content.len()).sum()
+    }
+}
+
+impl Forms {
+    /// The same file with nothing in memory: its own bytes mapped, and what other forms are on disk. `None` if the store
+    /// does not have it any more.
+    ///
+    /// # Errors
+    /// What the store gives.
+    pub(crate) fn cooled(&self, store: &Store, digest: &Digest) -> Result<Option<Self>, SiteError> {
+        let Some(blob) = store.blob(digest, AtRest::Identity)? else { return Ok(None) };
+        let content = Content::plain(&blob).map_err(SiteError::Scratch)?;
+        let identity = Form { content, ..self.identity.clone() };
+        let coded = self.coded.iter().filter(|form| form.content.place() != Place::Memory).map(Arc::clone).collect();
+        Ok(Some(Self::new(identity, coded)))
     }
 }
 
@@ -233,6 +257,10 @@ impl Shelf {
             let Some(forms) = self.forms.get(&entry.digest) else { continue };
             if let Some(forms) = complete(store, entry, forms)? {
                 gained.insert(entry.digest, Arc::new(forms));
+            }
+            // All of a mapped file was read: one at a time is in memory.
+            if entry.size >= RELAXED_FROM {
+                store.relax()?;
             }
         }
         Ok(gained)

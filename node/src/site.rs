@@ -21,6 +21,7 @@ use crate::{
     address,
     block::Block,
     policy::Policy,
+    respond::Part,
     shelf::{Forms, Shelf},
     tick::{self, Class, http_date},
     wellknown,
@@ -108,8 +109,8 @@ pub struct Media {
     pub name: String,
     /// True if files of this type may come in several codings.
     pub varies: bool,
-    /// True for pages.
-    pub is_page: bool,
+    /// What files of this type are for those that follow them.
+    pub part: Part,
 }
 
 /// A file at an address.
@@ -141,6 +142,13 @@ pub struct About {
     pub varied: Block,
 }
 
+impl Entity {
+    /// The digest of its own bytes.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
 impl About {
     /// The fields for this file.
     pub fn of(&self, entity: &Entity) -> &Block {
@@ -167,6 +175,10 @@ pub struct Found<'a> {
     pub about: &'a Arc<About>,
 }
 
+/// The part of what may be in memory that the files of earlier cuts may have of it, one in so many: they are asked for
+/// seldom.
+const PAST: u64 = 4;
+
 /// The snapshot.
 #[derive(Debug)]
 pub struct Site {
@@ -179,6 +191,8 @@ pub struct Site {
     shelf: Shelf,
     /// True once nothing is left to be made behind the flip.
     is_finished: bool,
+    /// False after a start, until it was told of the cuts that were served before.
+    knows_past: bool,
 }
 
 impl Site {
@@ -220,16 +234,7 @@ impl Site {
             if name.starts_with(wellknown::FOLDER) {
                 continue;
             }
-            // A name that had other bytes before does not change with them, whatever it looks like, and may have others
-            // again.
-            let had_others = || match previous.and_then(|site| site.routes.get(name.as_bytes())) {
-                Some(Route::File(before)) => before.digest != entry.digest || before.class == Class::Results,
-                _ => false,
-            };
-            let class = match tick::class(name, &entry.media) {
-                Class::Hashed if had_others() => Class::Results,
-                class => class,
-            };
+            let class = tick::class(name, &entry.media);
             let urgency = urgency(&media.name);
             let entity = Entity { media, class, urgency, forms: Arc::clone(forms), digest: entry.digest };
             let entity = Arc::new(entity);
@@ -243,12 +248,45 @@ impl Site {
             let entity = Entity { media, class: Class::Proof, urgency: urgency(""), forms, digest };
             routes.insert(name.into_bytes().into(), Route::File(Arc::new(entity)));
         }
-        let mut site =
-            Self { about, routes, past: HashMap::new(), cuts: VecDeque::from([cut]), shelf, is_finished: false };
+        let mut site = Self {
+            about,
+            routes,
+            past: HashMap::new(),
+            cuts: VecDeque::from([cut]),
+            shelf,
+            is_finished: false,
+            knows_past: previous.is_some_and(|site| site.knows_past),
+        };
         if let Some(previous) = previous {
-            site.remember(previous, options.policy.keep);
+            site.remember(previous, store, options)?;
         }
         Ok(site)
+    }
+
+    /// The same with the past that `older` knows, beneath what this one knows of it: after a start, a node serves before
+    /// it has looked at the cuts that were served earlier.
+    ///
+    /// # Errors
+    /// [`SiteError`]; this snapshot goes on being good.
+    pub fn with_past(&self, older: Option<&Self>, store: &Store, options: &SiteOptions) -> Result<Self, SiteError> {
+        let mut site = Self {
+            about: Arc::clone(&self.about),
+            routes: self.routes.clone(),
+            past: self.past.clone(),
+            cuts: self.cuts.clone(),
+            shelf: self.shelf.clone(),
+            is_finished: self.is_finished,
+            knows_past: true,
+        };
+        if let Some(older) = older {
+            site.remember(older, store, options)?;
+        }
+        Ok(site)
+    }
+
+    /// False until it was told of the cuts that were served before.
+    pub fn knows_past(&self) -> bool {
+        self.knows_past
     }
 
     /// Which cut this is.
@@ -302,8 +340,7 @@ impl Site {
         self.is_finished
     }
 
-    /// The same cut with everything that may be made behind the flip, and with the past that `older` knows if this one
-    /// knows none. Takes seconds and one core, and gives up when `stop` says so.
+    /// The same cut with everything that may be made behind the flip. Takes seconds and one core, and gives up when `stop` says so.
     ///
     /// # Errors
     /// [`SiteError`]; this snapshot goes on being good.
@@ -312,7 +349,6 @@ impl Site {
         store: &Store,
         manifest: &Manifest,
         options: &SiteOptions,
-        older: Option<&Self>,
         stop: impl Fn() -> bool,
     ) -> Result<Self, SiteError> {
         let gained = if options.coded { self.shelf.complete(store, manifest, &stop)? } else { HashMap::new() };
@@ -324,36 +360,82 @@ impl Site {
                 *route = Route::File(Arc::new(Entity { forms: Arc::clone(forms), ..Entity::clone(entity) }));
             }
         }
-        let mut site = Self {
+        Ok(Self {
             about: Arc::clone(&self.about),
             routes,
             past: self.past.clone(),
             cuts: self.cuts.clone(),
             shelf: self.shelf.with(gained),
             is_finished: !stop(),
-        };
-        if let Some(older) = older.filter(|_| self.cuts.len() == 1) {
-            site.remember(older, options.policy.keep);
-        }
-        Ok(site)
+            knows_past: self.knows_past,
+        })
     }
 
-    /// Makes what `before` has and this cut has not addressable, `keep` cuts back.
-    fn remember(&mut self, before: &Self, keep: usize) {
+    /// Makes what `before` has and this cut has not addressable, as many cuts back as the policy says, and learns from it
+    /// which names do not change with their bytes.
+    fn remember(&mut self, before: &Self, store: &Store, options: &SiteOptions) -> Result<(), SiteError> {
+        self.distrust(before);
         let mut cuts = before.cuts.clone();
-        // Built again, or after a rollback, this cut may be among them.
-        cuts.retain(|cut| *cut != self.cut());
-        cuts.push_back(self.cut());
-        while cuts.len() > keep.max(1) {
-            cuts.pop_front();
-        }
+        // Built again, or after a rollback, a cut may be among them.
+        cuts.retain(|cut| !self.cuts.contains(cut));
+        cuts.append(&mut self.cuts);
+        let beyond = cuts.len().saturating_sub(options.policy.keep.max(1));
+        cuts.drain(..beyond);
         let is_kept = |about: &About| cuts.contains(&about.cut) && about.cut != self.cut();
         let own = before.routes.iter().map(|(name, route)| (name, route, &before.about));
-        let past = before.past.iter().map(|(name, (route, about))| (name, route, about));
-        let kept = past.chain(own).filter(|(name, _, about)| is_kept(about) && !self.routes.contains_key(*name));
-        self.past = kept.map(|(name, route, about)| (name.clone(), (route.clone(), Arc::clone(about)))).collect();
-        self.cuts = cuts;
+        let past =
+            [&before.past, &self.past].map(|past| past.iter().map(|(name, (route, about))| (name, route, about)));
+        let [older, newer] = past;
+        let kept = older.chain(own).chain(newer);
+        let kept = kept.filter(|(name, _, about)| is_kept(about) && !self.routes.contains_key(*name));
+        let mut past: HashMap<Box<[u8]>, (Route, Arc<About>)> =
+            kept.map(|(name, route, about)| (name.clone(), (route.clone(), Arc::clone(about)))).collect();
+        cool(&mut past, store, options.hot_total / PAST)?;
+        (self.past, self.cuts) = (past, cuts);
+        Ok(())
     }
+
+    /// A name that had other bytes before does not change with them, whatever it looks like, and may have others again.
+    fn distrust(&mut self, before: &Self) {
+        let known = |name: &[u8]| match before.routes.get(name).or(before.past.get(name).map(|(route, _)| route)) {
+            Some(Route::File(entity)) => Some(entity),
+            _ => None,
+        };
+        for (name, route) in &mut self.routes {
+            if let Route::File(entity) = route
+                && entity.class == Class::Hashed
+                && known(name).is_some_and(|known| known.digest != entity.digest || known.class == Class::Results)
+            {
+                *route = Route::File(Arc::new(Entity { class: Class::Results, ..Entity::clone(entity) }));
+            }
+        }
+    }
+}
+
+/// Maps what of the past is in memory beyond `budget` bytes, the oldest cuts first.
+fn cool(past: &mut HashMap<Box<[u8]>, (Route, Arc<About>)>, store: &Store, budget: u64) -> Result<(), SiteError> {
+    let mut hot: Vec<_> = past
+        .values_mut()
+        .filter_map(|(route, about)| match route {
+            Route::File(entity) if entity.forms.memory() > 0 => Some((about.cut.seq, entity)),
+            _ => None,
+        })
+        .collect();
+    hot.sort_by_key(|(seq, entity)| (std::cmp::Reverse(*seq), entity.digest));
+    let (mut left, mut last) = (budget, None);
+    for (_, entity) in hot {
+        // Addresses share their files.
+        let is_known = last.replace(entity.digest) == Some(entity.digest);
+        match left.checked_sub(if is_known { 0 } else { entity.forms.memory() }) {
+            Some(rest) => left = rest,
+            None => {
+                left = 0;
+                let Some(forms) = entity.forms.cooled(store, &entity.digest)? else { continue };
+                *entity = Arc::new(Entity { forms: Arc::new(forms), ..Entity::clone(entity) });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The addresses that an index document has as its folder. A file with the folder's own name keeps its address.
@@ -402,18 +484,24 @@ fn media(name: &str, policy: &Policy) -> Option<Media> {
     if name.is_empty() || !name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
         return None;
     }
-    let is_page = name == "text/html";
+    let part = match name {
+        "text/html" => Part::Page,
+        "text/css" | "text/javascript" => Part::Asking,
+        _ => Part::Other,
+    };
     let mut fields = Block::new([("content-type", name)]);
-    if is_page && !policy.embed.is_empty() {
-        fields.push("content-security-policy", &format!("frame-ancestors {}", policy.embed.join(" ")));
+    // Nobody's permission is everybody's, if it is not said; and `*` says what is so without it.
+    if part == Part::Page && policy.embed != ["*"] {
+        let sources = if policy.embed.is_empty() { "'none'".to_owned() } else { policy.embed.join(" ") };
+        fields.push("content-security-policy", &format!("frame-ancestors {sources}"));
     }
-    Some(Media { fields, name: name.to_owned(), varies: crate::codings::worth_coding(name), is_page })
+    Some(Media { fields, name: name.to_owned(), varies: crate::codings::worth_coding(name), part })
 }
 
 /// The same for the node's own documents.
 fn media_of_node(name: &str) -> Arc<Media> {
     let fields = Block::new([("content-type", name)]);
-    Arc::new(Media { fields, name: name.to_owned(), varies: false, is_page: false })
+    Arc::new(Media { fields, name: name.to_owned(), varies: false, part: Part::Other })
 }
 
 /// Pages and what draws them first, data next, downloads last (RFC 9218 section 4.1).

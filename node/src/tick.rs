@@ -86,9 +86,9 @@ impl Tick {
         let revalidate = fresh.while_revalidate.0.as_secs();
         let error = fresh.if_error.0.as_secs();
         let results = (0..VARIANTS).map(|variant| {
-            // From four fifths of it to the whole: the bound above is kept.
+            // From four fifths of it to the whole, within the bounds.
             let part = u128::from(80 + 20 * variant / (VARIANTS - 1).max(1));
-            let seconds = (life * part / 100_000).max(1);
+            let seconds = (life * part / 100_000).max(u128::from(fresh.least.0.as_secs())).max(1);
             block(&format!("public, max-age={seconds}, stale-while-revalidate={revalidate}, stale-if-error={error}"))
         });
         Self {

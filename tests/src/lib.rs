@@ -127,3 +127,17 @@ pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Result<Opt
         tokio::time::sleep(LOOK).await;
     }
 }
+
+/// A node's own status. It is plain HTTP, for which one request by hand is enough.
+///
+/// # Errors
+/// If the node does not answer.
+pub async fn status(admin: SocketAddr) -> Result<difusor_node::admin::Status> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(admin).await?;
+    stream.write_all(b"GET /status HTTP/1.0\r\nhost: node\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+    Ok(serde_json::from_str(body)?)
+}

@@ -71,7 +71,7 @@ impl World {
 
 /// One request after another on a connection.
 fn ask(visit: &mut Visit, method: Method, path: &str, fields: &[(Field, &str)]) -> Answer {
-    let mut head = Head { method, path: path.as_bytes(), ..Head::default() };
+    let mut head = Head { method, path: path.as_bytes(), authority: Some(b"prep.example"), ..Head::default() };
     fields.iter().for_each(|(field, value)| head.push(*field, value.as_bytes()));
     let mut answer = Answer::default();
     let body = visit.answer(&head, &mut answer);
@@ -104,7 +104,10 @@ fn what_a_page_is_made_of_comes_from_its_cut() {
         (&[OF_ROOT, dest("style")], 9_999, 1),
         (&[(Field::Referer, "https://prep.example:8443/?a=b#c"), dest("empty")], 0, 1),
         (&[(Field::Referer, "https://prep.example/#/nacional")], 0, 1),
-        (&[(Field::Referer, "http://localhost/")], 0, 1),
+        (&[(Field::Referer, "http://PREP.example:80/")], 0, 1),
+        // Another site that shows it.
+        (&[(Field::Referer, "http://localhost/")], 0, 2),
+        (&[(Field::Referer, "https://portal.prep.example/")], 0, 2),
         // After its life.
         (&[OF_ROOT], LIFE, 2),
         (&[OF_ROOT, dest("empty")], LIFE + 1, 2),
@@ -113,14 +116,15 @@ fn what_a_page_is_made_of_comes_from_its_cut() {
         (&[], 0, 2),
         (&[dest("empty")], 0, 2),
         (&[dest("image")], 0, 2),
+        // Another address of the same page.
+        (&[(Field::Referer, "https://prep.example/index.html")], 0, 1),
         // Another page.
         (&[(Field::Referer, "https://prep.example/other/")], 0, 2),
-        (&[(Field::Referer, "https://prep.example/index.html")], 0, 2),
         (&[(Field::Referer, "https://prep.example")], 0, 2),
         (&[(Field::Referer, "https://prep.example//")], 0, 2),
         (&[(Field::Referer, "/")], 0, 2),
         (&[(Field::Referer, "ftp://prep.example/")], 0, 2),
-        (&[(Field::Referer, "https:///")], 0, 1),
+        (&[(Field::Referer, "https:///")], 0, 2),
         (&[(Field::Referer, "")], 0, 2),
         (&[OF_ROOT, OF_ROOT], 0, 2),
         // Pages of their own.
@@ -206,7 +210,6 @@ fn a_page_that_the_client_has_already_counts_from_when_it_was_asked_for() {
 
 #[test]
 fn only_pages_that_were_given_are_remembered() {
-    let long = format!("/{}", "%6e".repeat(171));
     let range = (Field::Range, "bytes=0-0");
     for (method, path, fields) in [
         (Method::Head, "/", &[][..]),
@@ -219,7 +222,6 @@ fn only_pages_that_were_given_are_remembered() {
         (Method::Get, "/data.json", &[]),
         (Method::Get, "/other", &[]),
         (Method::Get, "/nope", &[]),
-        (Method::Get, &long, &[]),
     ] {
         let world = World::new();
         let mut visit = world.counter.visit(PEER, Protocol::H2);
@@ -242,27 +244,79 @@ fn other_answers_do_not_make_it_forget_the_page() {
     ask(&mut visit, Method::Head, "/other/", &[]);
     world.flip();
     assert_eq!(text(&get(&mut visit, "/data.json", &[OF_ROOT])), "data 1");
-    // The next page takes its place.
+    // Nor does a page in another window.
     assert_eq!(text(&get(&mut visit, "/other/", &[])), "other 2");
-    assert_eq!(text(&get(&mut visit, "/data.json", &[OF_ROOT])), "data 2");
+    let of_other = (Field::Referer, "https://prep.example/other/");
+    assert_eq!(text(&get(&mut visit, "/data.json", &[of_other])), "data 2");
+    assert_eq!(text(&get(&mut visit, "/data.json", &[OF_ROOT])), "data 1");
+}
+
+/// Styles and scripts ask for more, and a program in a page makes up its address.
+#[test]
+fn what_the_parts_of_a_page_ask_for_is_of_its_cut_too() {
+    let fixture = Fixture::new();
+    let policy = Policy {
+        fallback: vec![crate::policy::Fallback { prefix: "/publicacion/".into(), page: "index.html".into() }],
+        ..Policy::default()
+    };
+    let serving = Arc::new(Serving::default());
+    let mut station = Station::new(Arc::clone(&serving), 1);
+    station.policy = Arc::new(policy);
+    let counter = station.counter(0);
+    counter.tick(START);
+    let files = |cut: &'static str| {
+        [("index.html", "shell"), ("app.css", cut), ("app.js", cut), ("data.json", cut), ("font.bin", cut)]
+            .map(|(name, text)| (name, text.as_bytes()))
+    };
+    serving.flip(Arc::new(fixture.site(&fixture.later(1, &files("1")))));
+    let mut visit = counter.visit(PEER, Protocol::H2);
+    get(&mut visit, "/", &[dest("document")]);
+    get(&mut visit, "/app.css", &[OF_ROOT, dest("style")]);
+    get(&mut visit, "/app.js", &[OF_ROOT, dest("script")]);
+    get(&mut visit, "/data.json", &[OF_ROOT, dest("empty")]);
+    serving.flip(Arc::new(fixture.site(&fixture.later(2, &files("2")))));
+    for (referer, cut) in [
+        ("https://prep.example/app.css", "1"),
+        ("https://prep.example/app.js", "1"),
+        ("https://prep.example/publicacion/nacional/14", "1"),
+        // Data asks for nothing.
+        ("https://prep.example/data.json", "2"),
+        ("https://prep.example/nada/", "2"),
+    ] {
+        let answer = get(&mut visit, "/font.bin", &[(Field::Referer, referer)]);
+        assert_eq!(text(&answer), cut, "{referer}");
+        // What is not current is nobody else's.
+        assert_eq!(answer.field("cache-control") == Some("no-cache"), cut == "1", "{referer}");
+    }
+    // What came after the flip without a page before it is current, and so is what it asks for.
+    let mut other = counter.visit(PEER, Protocol::H2);
+    get(&mut other, "/app.css", &[OF_ROOT]);
+    assert_eq!(text(&get(&mut other, "/font.bin", &[(Field::Referer, "https://prep.example/app.css")])), "2");
 }
 
 #[test]
-fn pages_have_the_longest_path_that_is_remembered() {
+fn the_oldest_of_many_pages_is_forgotten() {
     let fixture = Fixture::new();
-    for (len, cut) in [(MAX_PAGE, 1), (MAX_PAGE + 1, 2)] {
-        let world = World::before_the_first_cut();
-        let name = format!("{}/{}.html", "d".repeat(200), "p".repeat(len - 207));
-        let path = format!("/{name}");
-        assert_eq!(path.len(), len);
-        let one = fixture.later(1, &[(&name, b"page"), ("data.json", b"data 1")]);
-        let two = fixture.later(2, &[(&name, b"page"), ("data.json", b"data 2")]);
-        world.serving.flip(Arc::new(fixture.site(&one)));
-        let mut visit = world.counter.visit(PEER, Protocol::H2);
-        assert_eq!(get(&mut visit, &path, &[]).status, 200);
-        world.serving.flip(Arc::new(fixture.site(&two)));
-        let referer = format!("https://prep.example{path}");
-        assert_eq!(text(&get(&mut visit, "/data.json", &[(Field::Referer, &referer)])), format!("data {cut}"));
+    let names: Vec<_> = (0..=MAX_PAGES).map(|page| format!("{}{page}.html", "d".repeat(200))).collect();
+    let cut = |seq: u64| {
+        let text = seq.to_string();
+        let data = ("data.json".to_owned(), text.clone());
+        let pages = names.iter().map(|name| (name.clone(), format!("{name} {text}")));
+        let files: Vec<_> = pages.chain([data]).collect();
+        let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+        Arc::new(fixture.site(&fixture.later(seq, &files)))
+    };
+    let world = World::before_the_first_cut();
+    world.serving.flip(cut(1));
+    let mut visit = world.counter.visit(PEER, Protocol::H2);
+    for name in &names {
+        assert_eq!(get(&mut visit, &format!("/{name}"), &[]).status, 200);
+    }
+    world.serving.flip(cut(2));
+    for (page, name) in names.iter().enumerate() {
+        let referer = format!("https://prep.example/{name}");
+        let expected = if page == 0 { "2" } else { "1" };
+        assert_eq!(text(&get(&mut visit, "/data.json", &[(Field::Referer, &referer)])), expected, "{page}");
     }
 }
 

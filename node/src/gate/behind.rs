@@ -84,11 +84,18 @@ impl Gate {
         }
         let signed = self.store.manifest(&site.cut())?.ok_or(difusor_proto::store::StoreError::Missing(root))?;
         let manifest = signed.open(&self.key)?;
-        let older = if site.cuts().count() == 1 { self.older(root)? } else { None };
         // Staging has read all of it, and the cuts before are hardly read any more.
         self.relax();
-        let better = site.finish(&self.store, &manifest, &self.options, older.as_ref(), stop)?;
-        drop(older);
+        let site = if site.knows_past() {
+            Arc::clone(site)
+        } else {
+            let known = Arc::new(site.with_past(self.older(root)?.as_ref(), &self.store, &self.options)?);
+            if !self.serving.improve(Arc::clone(&known)) {
+                return Ok(());
+            }
+            known
+        };
+        let better = site.finish(&self.store, &manifest, &self.options, stop)?;
         if self.serving.improve(Arc::new(better)) {
             tracing::debug!(seq = site.cut().seq, "everything is coded");
         }
@@ -104,16 +111,20 @@ impl Gate {
         }
     }
 
-    /// A snapshot that knows the cuts on disk other than this one: what a node that went on would remember.
+    /// A snapshot that knows the cuts on disk that were served before this one: what a node that went on would remember.
+    /// What else is complete on disk waits for its flip, or never gets one.
     fn older(&self, root: Digest) -> Result<Option<Site>, GateError> {
         let options = SiteOptions { hot_total: 0, coded: false, ..self.options.clone() };
-        let cuts: Vec<_> = self.store.cuts()?.into_iter().filter(|cut| cut.root != root).collect();
+        let held = self.store.cuts()?;
+        let served = self.lock().served.clone();
+        let cuts = served.iter().filter(|served| **served != root);
+        let cuts: Vec<_> = cuts.filter_map(|served| held.iter().find(|cut| cut.root == *served)).collect();
         let from = cuts.len().saturating_sub(options.policy.keep);
         let mut older: Option<Site> = None;
         for cut in cuts.get(from..).unwrap_or_default() {
             let Some(signed) = self.store.manifest(cut)? else { continue };
             let manifest = signed.open(&self.key)?;
-            match Site::build(&self.store, *cut, &signed, &manifest, &options, older.as_ref()) {
+            match Site::build(&self.store, **cut, &signed, &manifest, &options, older.as_ref()) {
                 Ok(site) => older = Some(site),
                 // A cut of which something was lost is no loss to the one that is served.
                 Err(error) => tracing::debug!(seq = cut.seq, %error, "an earlier cut is not addressable"),

@@ -173,8 +173,8 @@ impl Http2 {
             return Err(Fault::Connection(Code::Protocol));
         }
         frame.payload.split_first_chunk::<8>().ok_or(Code::FrameSize)?;
-        if self.ending == Ending::No {
-            self.ending = Ending::Announced;
+        if matches!(self.ending, Ending::No | Ending::Announced) {
+            self.ending = Ending::Parting;
         }
         Ok(())
     }

@@ -10,8 +10,10 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     No,
-    /// It ends with what is under way.
+    /// The client was told, and may have asked more before it heard.
     Announced,
+    /// The client itself asks for nothing more: it ends with what is under way.
+    Parting,
     /// The client knows the last stream that is answered. Later ones are not.
     Named,
 }
@@ -80,15 +82,17 @@ impl Http2 {
 
     /// Names the last stream that is answered (RFC 9113 section 6.8).
     pub(super) fn name_last(&mut self) {
-        if self.ending == Ending::Announced {
+        if matches!(self.ending, Ending::Announced | Ending::Parting) {
             frame::put_goaway(&mut self.control, self.served, Code::NoError);
             self.ending = Ending::Named;
         }
     }
 
-    /// Ends a connection that shall end, if nothing is under way.
+    /// Ends a connection that shall end, if nothing is under way, and nothing on its way that the client sent before it
+    /// knew (RFC 9113 section 6.8).
     pub(super) fn settle(&mut self) {
-        if self.ending != Ending::No && self.streams.is_empty() && self.pending.is_none() && self.phase != Phase::Over {
+        let is_due = matches!(self.ending, Ending::Parting | Ending::Named);
+        if is_due && self.streams.is_empty() && self.pending.is_none() && self.phase != Phase::Over {
             self.name_last();
             self.over();
         }

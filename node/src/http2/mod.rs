@@ -237,12 +237,17 @@ impl Engine for Http2 {
             self.ending = Ending::Announced;
             frame::put_goaway(&mut self.control, LAST, Code::NoError);
             frame::put(&mut self.control, kind::PING, 0, 0, &DRAINED);
-            self.settle();
         }
     }
 
     fn overdue(&mut self, _desk: &mut dyn Desk) {
-        self.end(Code::NoError);
+        if self.ending == Ending::Announced {
+            // Long enough for whatever was on its way.
+            self.name_last();
+            self.settle();
+        } else {
+            self.end(Code::NoError);
+        }
     }
 
     fn ping(&mut self) {

@@ -16,9 +16,10 @@ use super::{
     upload::Upload,
 };
 use crate::{
+    body::Body,
     engine::{Desk, Refusal},
     fields::request::{self, Flaw},
-    head::Head,
+    head::{Head, Method},
 };
 
 /// A head may be this many times its limit before it is decoded, so that one that is too large can be said to be.
@@ -171,7 +172,10 @@ impl Http2 {
         }
         let mut reply = Reply::new(&mut self.control, &mut self.no_table);
         let body = match read {
-            Err(Flaw::Refused(refusal)) => desk.refuse(refusal, &mut reply),
+            Err(Flaw::Refused(refusal)) => {
+                let body = desk.refuse(refusal, &mut reply);
+                if head.method == Method::Head { Body::empty() } else { body }
+            }
             _ => desk.answer(&head, &mut reply),
         };
         let complete = body.left() == 0;

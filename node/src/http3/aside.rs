@@ -13,7 +13,10 @@ use super::{
     frame::{Header, kind, varint},
     priority,
 };
-use crate::{body::Urgency, head::Lines};
+use crate::{
+    body::{USUAL, Urgency},
+    head::Lines,
+};
 
 /// Kinds of streams (RFC 9114 section 6.2, RFC 9204 section 4.2).
 const CONTROL: u64 = 0;
@@ -206,9 +209,8 @@ impl Control {
                 }
                 let mut lines = Lines::default();
                 lines.push(rest);
-                if let Some(urgency) = priority::asked(&lines) {
-                    update(Update { stream, urgency });
-                }
+                // What is left out is what it is without a word (RFC 9218 section 7).
+                update(Update { stream, urgency: priority::asked(&lines).unwrap_or(USUAL) });
                 Ok(())
             }
             // Of what was never promised.
@@ -331,7 +333,7 @@ mod tests {
     fn how_soon_an_answer_is_wanted() {
         let updates = [b"\x04u=1, i".as_slice(), b"\x08u=9", b"\x40\x40u=0"].map(|payload| frame(0xf_0700, payload));
         let bytes = [&[0][..], &frame(4, &[]), &updates.concat()].concat();
-        let expected = vec![Update { stream: 4, urgency: 1 }, Update { stream: 64, urgency: 0 }];
+        let expected = [(4, 1), (8, USUAL), (64, 0)].map(|(stream, urgency)| Update { stream, urgency }).to_vec();
         for piece in [1, 7, usize::MAX] {
             assert_eq!(said(&bytes, piece), (Ok(Flow::On), expected.clone()));
         }

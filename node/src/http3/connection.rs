@@ -78,7 +78,7 @@ pub(super) async fn serve(quic: quinn::Connection, desk: Box<dyn Desk>, front: R
         return room.violated(Code::StreamCreation);
     };
     let watch = Watch::new(opened);
-    let mut driver = Driver { quic, room, session, control, watch, phase: Phase::Open, next: 0 };
+    let mut driver = Driver { quic, room, session, control, watch, phase: Phase::Open, next: 0, unsaid: Vec::new() };
     match driver.run(&front).await {
         End::Complete => driver.quic.close(Code::NoError.into(), b""),
         End::Lost => {}
@@ -115,6 +115,8 @@ struct Driver {
     phase: Phase,
     /// The number of the stream behind the last one that was taken.
     next: u64,
+    /// What the client left no room for on the control stream.
+    unsaid: Vec<u8>,
 }
 
 impl Driver {
@@ -209,7 +211,7 @@ impl Driver {
             _ => {}
         }
         if self.phase == Phase::Last && session.under_way() == 0 {
-            self.phase = Phase::Done(now + self.heard());
+            self.phase = Phase::Done(Instant::now() + self.heard());
         }
         match self.phase {
             Phase::Done(until) if until <= now => Err(End::Complete),
@@ -233,10 +235,18 @@ impl Driver {
 
     /// A client that leaves no room on the control stream is not told, and sees the connection close.
     async fn goaway(&mut self, id: u64) {
-        let (mut said, mut number) = (Vec::new(), Vec::new());
+        let mut number = Vec::new();
         put_varint(id, &mut number);
-        put_frame(kind::GOAWAY, &number, &mut said);
-        let _ = timeout(HEARD.1, self.control.write_all(&said)).await;
+        put_frame(kind::GOAWAY, &number, &mut self.unsaid);
+        // A frame that was begun is gone on with, whenever there is room for it.
+        let _ = timeout(HEARD.1, async {
+            while !self.unsaid.is_empty() {
+                let said = self.control.write(&self.unsaid).await?;
+                self.unsaid.drain(..said);
+            }
+            Ok::<_, quinn::WriteError>(())
+        })
+        .await;
     }
 
     fn heard(&self) -> Duration {

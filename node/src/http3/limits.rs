@@ -28,9 +28,6 @@ pub(super) const CONTROL_BYTES: usize = 64 << 10;
 /// What each request adds to what is left of them: some PRIORITY_UPDATE frames (RFC 9218 section 7.2).
 pub(super) const CONTROL_BYTES_OF_REQUEST: usize = 256;
 
-/// What they can add up to: one frame may be kept until it is complete, and never is.
-pub(super) const CONTROL_BYTES_IN_ALL: usize = 1 << 20;
-
 /// Requests at once on one connection: RFC 9114 section 6.1 asks for no less.
 pub(super) const STREAMS: u32 = 100;
 

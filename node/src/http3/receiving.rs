@@ -15,7 +15,7 @@ use super::{
     aside::{Aside, Flow, Opened},
     code::Code,
     counters::count,
-    limits::{CONTROL_BYTES, CONTROL_BYTES_IN_ALL, CONTROL_BYTES_OF_REQUEST, HEAD_BYTES, HEADS_BYTES, PIECE_COST},
+    limits::{CONTROL_BYTES, CONTROL_BYTES_OF_REQUEST, HEAD_BYTES, HEADS_BYTES, PIECE_COST},
     session::Session,
 };
 
@@ -25,24 +25,20 @@ pub(super) struct Room {
     session: Rc<Session>,
     /// Room for heads that are not read to their end.
     heads: Cell<usize>,
-    /// Room for what else the client says now, and what will be added to it over the connection's life.
+    /// Room for what else the client says; each request adds to it.
     control: Cell<usize>,
-    later: Cell<usize>,
     opened: RefCell<Opened>,
 }
 
 impl Room {
     pub(super) fn new(quic: quinn::Connection, session: Rc<Session>) -> Rc<Self> {
-        let (control, later) = (Cell::new(CONTROL_BYTES), Cell::new(CONTROL_BYTES_IN_ALL - CONTROL_BYTES));
-        Rc::new(Self { quic, session, heads: Cell::new(HEADS_BYTES), control, later, opened: RefCell::default() })
+        let (heads, control) = (Cell::new(HEADS_BYTES), Cell::new(CONTROL_BYTES));
+        Rc::new(Self { quic, session, heads, control, opened: RefCell::default() })
     }
 
     /// Makes room for what a client may say about one more request.
     pub(super) fn widen(&self) {
-        let taken = CONTROL_BYTES.saturating_sub(self.control.get());
-        let more = CONTROL_BYTES_OF_REQUEST.min(taken).min(self.later.get());
-        self.control.set(self.control.get() + more);
-        self.later.set(self.later.get() - more);
+        self.control.set((self.control.get() + CONTROL_BYTES_OF_REQUEST).min(CONTROL_BYTES));
     }
 
     /// Closes the connection: the client broke the protocol.

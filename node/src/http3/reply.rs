@@ -114,7 +114,14 @@ impl Reply {
             put_varint(kind::DATA, &mut frame);
             put_varint(body.left(), &mut frame);
         }
-        match self.write(frame.into(), body, urgency, under_way).await {
+        // Writing does not hear of it while the whole connection has no room.
+        let mut stopped = pin!(self.stream.stopped());
+        let written = tokio::select! {
+            biased;
+            written = self.write(frame.into(), body, urgency, under_way) => written,
+            Ok(Some(reason)) = &mut stopped => Err(WriteError::Stopped(reason)),
+        };
+        match written {
             Ok(()) => {}
             Err(WriteError::Stopped(_)) => return self.cancel(),
             Err(WriteError::ConnectionLost(error)) if is_of_client(&error) => return Ending::Cancelled,
@@ -124,8 +131,7 @@ impl Reply {
         if self.stream.finish().is_err() {
             return Ending::CutOff;
         }
-        let delivered = self.stream.stopped();
-        let delivered = if is_large { self.reordered(delivered, urgency, under_way).await } else { delivered.await };
+        let delivered = if is_large { self.reordered(stopped, urgency, under_way).await } else { stopped.await };
         match delivered {
             Ok(None) => Ending::Delivered,
             Ok(Some(_)) => self.cancel(),
@@ -158,8 +164,9 @@ impl Reply {
     /// Waits for the delivery of what was handed over, and still sends it sooner or later as the client wishes.
     async fn reordered<T>(&self, delivered: impl Future<Output = T>, urgency: Urgency, under_way: &UnderWay) -> T {
         let mut delivered = pin!(delivered);
-        // Whatever it is: the first wish is another.
+        // Whatever it was when the last piece was handed over.
         let mut order = i32::MAX;
+        self.order(under_way.reordered().unwrap_or(urgency), &mut order);
         loop {
             tokio::select! {
                 biased;

@@ -26,8 +26,8 @@ use crate::{
 /// Why there is no head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beheaded {
-    /// The client is told.
-    Refused(Refusal),
+    /// The client is told; without a body if it asked for none.
+    Refused { refusal: Refusal, bodiless: bool },
     /// The client knows, or would not understand.
     Reset(Code),
     /// The connection is to be closed.
@@ -36,10 +36,16 @@ enum Beheaded {
     Gone,
 }
 
+impl Beheaded {
+    fn refused(refusal: Refusal) -> Self {
+        Self::Refused { refusal, bodiless: false }
+    }
+}
+
 impl From<Fault> for Beheaded {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::TooLarge => Self::Refused(Refusal::HeadTooLarge),
+            Fault::TooLarge => Self::refused(Refusal::HeadTooLarge),
             Fault::Stream(code) => Self::Reset(code),
             Fault::Connection(code) => Self::Violation(code),
         }
@@ -49,7 +55,7 @@ impl From<Fault> for Beheaded {
 impl From<Unread> for Beheaded {
     fn from(unread: Unread) -> Self {
         match unread {
-            Unread::TooLarge => Self::Refused(Refusal::HeadTooLarge),
+            Unread::TooLarge => Self::refused(Refusal::HeadTooLarge),
             Unread::Reset => Self::Reset(Code::RequestCancelled),
             Unread::Lost => Self::Gone,
         }
@@ -77,7 +83,7 @@ pub(super) async fn serve(mut stream: Receiving, sending: SendStream, under_way:
         Ok(Err(beheaded)) => Err(beheaded),
         Err(_) => {
             session.overdue();
-            Err(Beheaded::Refused(Refusal::Slow))
+            Err(Beheaded::refused(Refusal::Slow))
         }
     };
     let ending = match made {
@@ -86,11 +92,11 @@ pub(super) async fn serve(mut stream: Receiving, sending: SendStream, under_way:
             drop(stream);
             reply.send(answer.head, answer.body, answer.urgency, answer.bodiless, &under_way).await
         }
-        Err(Beheaded::Refused(refusal)) => {
+        Err(Beheaded::Refused { refusal, bodiless }) => {
             drop(stream);
             let mut head = Encoder::new();
             let body = session.desk().refuse(refusal, &mut head);
-            reply.send(head, body, None, false, &under_way).await
+            reply.send(head, body, None, bodiless, &under_way).await
         }
         Err(Beheaded::Reset(code)) => {
             reply.reset(code);
@@ -118,15 +124,17 @@ async fn section(stream: &mut Receiving) -> Result<(Bytes, bool), Beheaded> {
 
 /// Answers what is asked in `section`. `is_all` says whether the request ends there.
 fn answer(section: &[u8], is_all: impl FnOnce() -> bool, session: &Session) -> Result<Answer, Beheaded> {
-    let refused = |refusal| Err(Beheaded::Refused(refusal));
     let mut fields = session.section();
     match fields.decode(section, FIELD_SECTION) {
         Ok(Size::Within) => {}
-        Ok(Size::Beyond) => return refused(Refusal::HeadTooLarge),
+        Ok(Size::Beyond) => return Err(Beheaded::refused(Refusal::HeadTooLarge)),
         Err(_) => return Err(Beheaded::Violation(Code::DecompressionFailed)),
     }
     let mut head = Head::default();
-    match request::read(fields.lines(), &mut head) {
+    let read = request::read(fields.lines(), &mut head);
+    let bodiless = head.method == Method::Head;
+    let refused = |refusal| Err(Beheaded::Refused { refusal, bodiless });
+    match read {
         // RFC 9114 section 4.3.1: https has an authority. Section 4.1.2: what is announced has to come; both allow an
         // answer that says so.
         Ok(announced) if head.authority.is_none() || (announced.is_some_and(|len| len > 0) && is_all()) => {
@@ -139,5 +147,5 @@ fn answer(section: &[u8], is_all: impl FnOnce() -> bool, session: &Session) -> R
     let mut encoder = Encoder::new();
     let body = session.desk().answer(&head, &mut encoder);
     let urgency = priority::asked(&head.priority);
-    Ok(Answer { head: encoder, body, urgency, bodiless: head.method == Method::Head })
+    Ok(Answer { head: encoder, body, urgency, bodiless })
 }

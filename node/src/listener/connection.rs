@@ -52,6 +52,10 @@ const MAX_TURNS: usize = 16;
 /// what is still on its way (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long what a client sent before it heard that its connection ends may take to come: a round trip of the longest
+/// path reckoned with, several times over.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// What the connections of one thread share.
 pub(super) struct Front {
     pub(super) counter: Rc<Counter>,
@@ -128,6 +132,12 @@ struct Connection<'a> {
     requests: u64,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     is_draining: bool,
+    /// True once the client was told that this connection ends.
+    is_told: bool,
+    /// When that was, until it need not be waited for any more.
+    parting: Option<Instant>,
+    /// True while bytes of a body wait to be taken by the socket.
+    owes_body: bool,
     /// True if the client sends nothing more.
     is_ended: bool,
 }
@@ -164,6 +174,9 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, front: Rc<Front>, accept
         requests: 0,
         drain: Box::pin(front.drain.clone().cancelled_owned()),
         is_draining: false,
+        is_told: false,
+        parting: None,
+        owes_body: false,
         is_ended: false,
     };
     let ended = std::future::poll_fn(|cx| connection.poll(cx)).await;
@@ -202,10 +215,13 @@ impl Connection<'_> {
         {
             self.is_draining = true;
             match &mut self.phase {
-                // Nothing was asked yet, so nothing is lost.
-                Phase::Preamble(_) | Phase::Handshake => self.phase = Phase::Flushing,
-                Phase::Open { engine, .. } => engine.drain(),
-                Phase::Flushing | Phase::Lingering => {}
+                // The request may be on its way already: the handshake is finished first.
+                Phase::Preamble(_) | Phase::Handshake | Phase::Flushing | Phase::Lingering => {}
+                Phase::Open { engine, .. } => {
+                    engine.drain();
+                    self.is_told = true;
+                    self.part();
+                }
             }
         }
         self.is_armed = true;
@@ -213,7 +229,13 @@ impl Connection<'_> {
             if self.timer.as_mut().poll(cx).is_pending() {
                 break;
             }
-            let (now, deadline) = (Instant::now(), self.deadline());
+            let now = Instant::now();
+            if self.parting.take_if(|told| *told + PARTING <= now).is_some()
+                && let Phase::Open { engine, .. } = &mut self.phase
+            {
+                engine.overdue(&mut self.desk);
+            }
+            let deadline = self.deadline();
             if deadline > now {
                 // Phones leave their network without saying so: whoever is silent for long is asked, once.
                 if let Phase::Open { engine, .. } = &mut self.phase
@@ -239,13 +261,21 @@ impl Connection<'_> {
     /// When this connection is overdue.
     fn deadline(&self) -> Instant {
         let limits = &self.front.limits;
-        match &self.phase {
+        let end = match &self.phase {
             Phase::Preamble(_) | Phase::Handshake => self.accepted + limits.handshake,
             Phase::Open { .. } if self.requests == 0 => self.accepted + limits.head,
             Phase::Open { engine, is_h1: true } if engine.state() == State::Idle => self.beat + limits.head,
             Phase::Open { .. } | Phase::Flushing => self.beat + limits.stall,
             Phase::Lingering => self.beat + LINGER,
-        }
+        };
+        self.parting.map_or(end, |told| end.min(told + PARTING))
+    }
+
+    /// The client was told that this connection ends. Polled again soon, the timer is heard.
+    fn part(&mut self) {
+        let now = Instant::now();
+        self.parting = Some(now);
+        self.timer.as_mut().reset((now + PARTING).into());
     }
 
     fn overdue(&mut self) -> Result<(), Broken> {
@@ -278,6 +308,18 @@ impl Connection<'_> {
             _ => {}
         }
         moved |= self.talk();
+        // Whatever came with the end of the handshake was asked before the client could know.
+        if self.is_draining
+            && self.parting.is_none()
+            && let Phase::Open { engine, .. } = &mut self.phase
+            && engine.state() != State::Finished
+            && !std::mem::replace(&mut self.is_told, true)
+        {
+            engine.drain();
+            self.part();
+            let _ = self.timer.as_mut().poll(cx);
+            moved = true;
+        }
         moved |= self.write(cx)?;
         if matches!(self.phase, Phase::Flushing) && !self.tls.wants_write() {
             self.socket.finish(cx);
@@ -335,6 +377,13 @@ impl Connection<'_> {
                     // The alert says to the client what is wrong.
                     let _ = self.tls.write_tls(&mut self.socket.with(cx));
                     return Err(error.into());
+                }
+                if matches!(self.phase, Phase::Flushing) {
+                    // The last answer is on its way, and nothing that comes now changes it.
+                    let mut reader = self.tls.reader();
+                    while let Ok(len @ 1..) = io::BufRead::fill_buf(&mut reader).map(<[u8]>::len) {
+                        io::BufRead::consume(&mut reader, len);
+                    }
                 }
                 Ok(true)
             }
@@ -426,6 +475,7 @@ impl Connection<'_> {
             }
             moved = true;
             self.front.counter.tally.sent(room.out.body_bytes());
+            self.owes_body |= room.out.body_bytes() > 0;
             let mut writer = self.tls.writer();
             let written = if room.out.count() == 1 {
                 room.out.pieces().try_for_each(|piece| io::Write::write_all(&mut writer, piece))
@@ -461,7 +511,11 @@ impl Connection<'_> {
             match self.tls.write_tls(&mut self.socket.with(cx)) {
                 Ok(_) => {
                     moved = true;
-                    self.beat = self.front.counter.now();
+                    // Only a client that takes what it asked for is alive: what the protocol has to say by itself is none
+                    // of that, and nor is what the client says to be answered.
+                    if self.owes_body {
+                        self.beat = self.front.counter.now();
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ahead = MIN_AHEAD;
@@ -470,6 +524,7 @@ impl Connection<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.owes_body = false;
         if moved {
             self.ahead = (self.ahead * 2).min(MAX_AHEAD);
         }

@@ -105,6 +105,11 @@ impl Scrape {
             "Connections that ended before they could carry a request",
             zip(Failure::ALL, totals.failures).map(|(failure, n)| (of_reason(failure.name()), n)),
         )?;
+        page.counters(
+            "difusor_http3_events",
+            "What happened over HTTP/3, which the other counters of connections and handshakes do not have",
+            self.snapshot.http3.iter().map(|(event, n)| ([("event", *event)], *n)),
+        )?;
         let Some(expires) = self.snapshot.certificate_expires else { return Ok(()) };
         let help = "When the public certificate expires, since 1970";
         page.gauge("difusor_certificate_expiry", Some(Unit::Seconds), help, unix(expires))
@@ -277,6 +282,7 @@ mod tests {
             certificate_expires: Some(at(2_000_000_000)),
             connected: true,
             refused: vec![("a \"reason\"\n".into(), 2)],
+            http3: vec![("retries", 5)],
         });
         let (samples, types) = read(&text);
         for (name, value) in [
@@ -291,6 +297,7 @@ mod tests {
             ("difusor_http_head_seconds_count", 2.0),
             ("difusor_http_head_seconds_sum", 1.00003),
             ("difusor_access_log_dropped_total", 0.0),
+            ("difusor_http3_events_total{event=\"retries\"}", 5.0),
             ("difusor_connections_open", 1.0),
             ("difusor_connections_total", 2.0),
             ("difusor_connections_ended_total{reason=\"refused\"}", 1.0),

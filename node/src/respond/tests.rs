@@ -100,13 +100,13 @@ impl Setting {
 
     fn before_the_first_cut(policy: Policy) -> Self {
         let tick = Tick::new(NOW, &Cadence::default(), &policy.fresh);
-        Self { site: None, policy, tick, pages: Pages::default(), seed: 7 }
+        Self { site: None, policy, tick, pages: Pages::default(), seed: 2 }
     }
 
     /// The answer to a head, with what holds of every answer.
     fn answer(&self, head: &Head<'_>) -> Answer {
         let Self { site, policy, tick, pages, seed } = self;
-        let scene = Scene { site: site.as_deref(), policy, tick, pages, seed: *seed };
+        let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, seed: *seed };
         let mut answer = Answer::default();
         let (body, outcome) = respond(&scene, head, &mut answer);
         let answer = answer.with(body);

@@ -287,6 +287,22 @@ fn names_that_look_hashed_are_believed_until_they_change() {
 }
 
 #[test]
+fn a_name_that_comes_back_with_other_bytes_is_not_believed() {
+    let fixture = Fixture::new();
+    let name = "main.0a1b2c3d4e5f6a7b.js";
+    let one = fixture.site(&fixture.later(1, &[(name, b"a()")]));
+    let two = fixture.build(&fixture.later(2, &[("b", b"b")]), &fixture.options(), Some(&one)).unwrap();
+    let third = fixture.later(3, &[(name, b"c()")]);
+    let three = fixture.build(&third, &fixture.options(), Some(&two)).unwrap();
+    assert_eq!(entity(&three, &format!("/{name}")).class, Class::Results);
+    // After a start, it is not known before the past is.
+    let alone = fixture.site(&third);
+    assert_eq!(entity(&alone, &format!("/{name}")).class, Class::Hashed);
+    let told = alone.with_past(Some(&two), &fixture.store, &fixture.options()).unwrap();
+    assert_eq!(entity(&told, &format!("/{name}")).class, Class::Results);
+}
+
+#[test]
 fn anyone_can_check_the_cut() {
     let fixture = Fixture::new();
     let page = noise(1, 20);

@@ -22,10 +22,6 @@ use difusor_node::admin::Status;
 use difusor_proto::CutKey;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
 /// Longer than anything here takes on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,12 +100,7 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
 
 /// A node's own status; `None` while it does not answer.
 pub(crate) async fn status(node: &NodeProcess) -> Option<Status> {
-    let mut stream = TcpStream::connect(node.admin).await.ok()?;
-    stream.write_all(b"GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n").await.ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.ok()?;
-    let split = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    serde_json::from_slice(&answer[split + 4..]).ok()
+    difusor_tests::status(node.admin).await.ok()
 }
 
 /// How often a node refused for this reason.

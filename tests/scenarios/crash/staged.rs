@@ -30,6 +30,12 @@ async fn a_cut_that_was_staged_is_not_served_before_its_flip() {
     let mut connection = rig.mesh.open(&rig.mesh.nodes[0], Protocol::H1).await.unwrap();
     let (seq, root) = connection.cut().await.unwrap().expect("it serves");
     assert_eq!((seq, root), (old.seq, old.root.to_string()), "a cut is served that nobody ordered");
+    // Nor are its files addressed once the node has looked at what else it has.
+    let admin = rig.mesh.nodes[0].admin;
+    until("the node has settled", async || difusor_tests::status(admin).await.is_ok_and(|status| status.settled)).await;
+    let status = difusor_tests::status(admin).await.unwrap();
+    assert!(status.holds.contains(&new), "it has lost what it staged");
+    assert_eq!(status.addressable, [old], "files are addressed that nobody ordered");
 
     signal(&rig.mesh.nodes[1].process, "-CONT");
     rig.restart_coordinator().await;

@@ -45,7 +45,7 @@ async fn away_late_and_alone() -> Result<()> {
         ensure!(progress.received_bytes.is_none() && progress.flipped_us.is_none(), "cut {}: {progress:?}", cut.seq);
     }
     let admin = mesh.nodes[2].admin;
-    let held = until("the node says what it holds", async || status(admin).await.map(Some)).await?;
+    let held = until("the node says what it holds", async || difusor_tests::status(admin).await.map(Some)).await?;
     ensure!(held.holds == [*last, first], "it took the cuts between, too: {:?}", held.holds);
 
     // A node that was never there before.
@@ -78,15 +78,4 @@ async fn serves(witness: &Witness, at: std::net::SocketAddr, root: &str) -> Resu
     let Ok(mut connection) = witness.open(at, Protocol::H1).await else { return Ok(None) };
     let cut = connection.cut().await.ok().flatten();
     Ok(cut.filter(|(_, served)| served == root).map(|_| ()))
-}
-
-/// A node's own status. It is plain HTTP, for which one request by hand is enough.
-async fn status(admin: std::net::SocketAddr) -> Result<difusor_node::admin::Status> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(admin).await?;
-    stream.write_all(b"GET /status HTTP/1.0\r\nhost: node\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-    Ok(serde_json::from_str(body)?)
 }

@@ -11,6 +11,7 @@ mod drain;
 mod enrolment;
 mod flip;
 mod national;
+mod notice;
 mod real;
 mod restart;
 mod retention;

@@ -34,18 +34,40 @@ fn a_connection_in_use_ends_with_its_last_answer() {
     line.engine.drain();
     line.engine.drain();
     assert_eq!(line.get(), ANNOUNCED);
-    assert_eq!(line.talk(&[window(1, 5)]), "DATA 1 5 end; GOAWAY 1 0");
+    assert_eq!(line.talk(&[window(1, 5)]), "DATA 1 5 end");
+    assert_eq!(line.engine.state(), State::Idle);
+    assert_eq!(line.talk(&[drained()]), "GOAWAY 1 0");
     assert_eq!(line.engine.state(), State::Finished);
 }
 
+/// What the client sent before it heard is answered, however quiet it was.
 #[test]
-fn a_quiet_connection_ends_at_once() {
+fn a_quiet_connection_ends_when_the_client_knows() {
     let mut line = Line::met();
     line.talk(&[get(1, "/5")]);
     line.engine.drain();
-    assert_eq!((line.engine.state(), line.get()), (State::Finished, format!("{ANNOUNCED}; GOAWAY 1 0")));
-    assert_eq!(line.talk(&[get(3, "/5")]), "");
+    assert_eq!((line.get().as_str(), line.engine.state()), (ANNOUNCED, State::Idle));
+    assert_eq!(line.talk(&[get(3, "/5")]), "HEAD 3 200; DATA 3 5 end");
+    assert_eq!(line.talk(&[drained()]), "GOAWAY 3 0");
+    assert_eq!(line.engine.state(), State::Finished);
+    assert_eq!(line.talk(&[get(5, "/5")]), "");
     assert!(line.input.is_empty());
+}
+
+#[test]
+fn a_client_that_does_not_say_that_it_knows_is_not_waited_for() {
+    for busy in [false, true] {
+        let mut line = if busy { Line::with(&[(4, 0)]) } else { Line::met() };
+        line.talk(&[get(1, "/5")]);
+        line.engine.drain();
+        assert_eq!(line.get(), ANNOUNCED);
+        line.engine.overdue(&mut line.site);
+        assert_eq!(line.get(), "GOAWAY 1 0", "{busy}");
+        if busy {
+            assert_eq!((line.engine.state(), line.talk(&[window(1, 5)])), (State::Busy, "DATA 1 5 end".to_owned()));
+        }
+        assert_eq!(line.engine.state(), State::Finished);
+    }
 }
 
 #[test]
@@ -56,7 +78,8 @@ fn a_head_under_way_is_awaited() {
     line.engine.drain();
     assert_eq!((line.get().as_str(), line.engine.state()), (ANNOUNCED, State::Idle));
     let rest = frame(kind::CONTINUATION, flag::END_HEADERS, 1, &block[3..]);
-    assert_eq!(line.talk(&[rest]), "HEAD 1 200; DATA 1 5 end; GOAWAY 1 0");
+    assert_eq!(line.talk(&[rest]), "HEAD 1 200; DATA 1 5 end");
+    assert_eq!(line.talk(&[drained()]), "GOAWAY 1 0");
     assert_eq!(line.engine.state(), State::Finished);
 }
 

@@ -99,9 +99,13 @@ impl Running {
 
     /// Everything that HTTP/1.1 answers to these bytes, which leave in one segment with the end of the handshake.
     pub(super) async fn at_once(&self, said: &[u8]) -> Vec<u8> {
+        self.at_once_over(TcpStream::connect(self.address).await.unwrap(), said).await
+    }
+
+    /// The same over a connection that is there already.
+    pub(super) async fn at_once_over(&self, tcp: TcpStream, said: &[u8]) -> Vec<u8> {
         let mut config = ClientConfig::builder().with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tcp = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let ahead = |tls: &mut rustls::ClientConnection| io::Write::write_all(&mut tls.writer(), said).unwrap();
         let mut tls = TlsConnector::from(Arc::new(config)).connect_with(name, tcp, ahead).await.unwrap();

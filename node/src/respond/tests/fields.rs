@@ -36,7 +36,7 @@ fn a_page_with_all_its_fields() {
 
 #[test]
 fn caches_are_told_by_what_it_is() {
-    let results = "public, max-age=15, stale-while-revalidate=15, stale-if-error=86400";
+    let results = "results";
     let hashed = "public, max-age=31536000, immutable";
     for (path, expected) in [
         ("/", results),
@@ -54,11 +54,19 @@ fn caches_are_told_by_what_it_is() {
         ("/nope", "public, max-age=5"),
         ("/.well-known/difusor/nope", "public, max-age=5"),
     ] {
-        assert_eq!(USUAL.get(path, &[]).field("cache-control"), Some(expected), "{path}");
+        let of_class = |answer: &Answer| {
+            let value = answer.field("cache-control").unwrap_or_default().to_owned();
+            // Four fifths of half a minute's half to the whole of it.
+            let is_results = (12..=15).any(|life| {
+                value == format!("public, max-age={life}, stale-while-revalidate=15, stale-if-error=86400")
+            });
+            if is_results { results.to_owned() } else { value }
+        };
+        assert_eq!(of_class(&USUAL.get(path, &[])), expected, "{path}");
         if USUAL.get(path, &[]).status == 200 {
             for (field, status) in [((Field::IfNoneMatch, "*"), 304), ((Field::Range, "bytes=0-1"), 206)] {
                 let answer = USUAL.get(path, &[field]);
-                assert_eq!((answer.status, answer.field("cache-control")), (status, Some(expected)), "{path}");
+                assert_eq!((answer.status, of_class(&answer)), (status, expected.to_owned()), "{path}");
             }
         }
     }
@@ -85,10 +93,12 @@ fn proofs_are_asked_for_each_time() {
 #[test]
 fn only_pages_say_who_may_embed_them() {
     let portals = Policy { embed: vec!["'self'".into(), "https://portal.example".into()], ..Policy::default() };
-    let anyone = Policy { embed: Vec::new(), ..Policy::default() };
+    let nobody = Policy { embed: Vec::new(), ..Policy::default() };
+    let anyone = Policy { embed: vec!["*".into()], ..Policy::default() };
     for (policy, expected) in [
         (Policy::default(), Some("frame-ancestors 'self'")),
         (portals, Some("frame-ancestors 'self' https://portal.example")),
+        (nobody, Some("frame-ancestors 'none'")),
         (anyone, None),
     ] {
         let setting = Setting::under(policy);
@@ -167,7 +177,7 @@ fn lifetimes_follow_the_cadence_and_the_bounds() {
 #[test]
 fn pages_of_the_site_are_told_apart() {
     let Setting { site, policy, tick, pages, seed } = &*USUAL;
-    let scene = Scene { site: site.as_deref(), policy, tick, pages, seed: *seed };
+    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, seed: *seed };
     for (path, field, is_page) in [
         ("/", None, true),
         ("/sub/", None, true),
@@ -185,14 +195,15 @@ fn pages_of_the_site_are_told_apart() {
         let mut head = Head { path: path.as_bytes(), ..Head::default() };
         field.into_iter().for_each(|(field, value)| head.push(field, value.as_bytes()));
         let (_, outcome) = respond(&scene, &head, &mut Answer::default());
-        assert_eq!(outcome.is_page, is_page, "{path} {field:?}");
+        let page = outcome.given.filter(|given| given.part == Part::Page);
+        assert_eq!(page.is_some(), is_page, "{path} {field:?}");
     }
 }
 
 #[test]
 fn what_draws_a_page_comes_first() {
     let Setting { site, policy, tick, pages, seed } = &*USUAL;
-    let scene = Scene { site: site.as_deref(), policy, tick, pages, seed: *seed };
+    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, seed: *seed };
     let urgency = |path: &str, range: &[u8]| {
         let mut head = Head { path: path.as_bytes(), ..Head::default() };
         head.push(Field::Range, range);

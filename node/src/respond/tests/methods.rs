@@ -73,7 +73,10 @@ fn options_say_what_could_be_asked() {
     let allow = [("allow", "GET, HEAD, OPTIONS"), ("access-control-allow-origin", "*"), ("content-length", "0")];
     let preflight = [
         ("access-control-allow-methods", "GET, HEAD, OPTIONS"),
-        ("access-control-allow-headers", "range, if-range, if-none-match, want-repr-digest"),
+        (
+            "access-control-allow-headers",
+            "range, if-range, if-match, if-none-match, if-modified-since, if-unmodified-since, priority, want-repr-digest",
+        ),
         ("access-control-max-age", "86400"),
     ];
     let names: Vec<_> = allow.iter().chain(&preflight).map(|(name, _)| *name).collect();

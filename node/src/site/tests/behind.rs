@@ -43,7 +43,7 @@ fn large_files_gain_codings_and_digests_and_keep_their_bytes() {
     let (fixture, cut, options, files) = large();
     let before = fixture.build(&cut, &options, None).unwrap();
     assert!(!before.is_finished());
-    let after = before.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    let after = before.finish(&fixture.store, &cut.manifest, &options, || false).unwrap();
     assert!(after.is_finished() && after.cut() == before.cut());
     for ((name, bytes), (at_first, gains)) in files.iter().zip([
         (&[Identity, Gzip][..], &[Zstd][..]),
@@ -88,8 +88,8 @@ fn large_files_gain_codings_and_digests_and_keep_their_bytes() {
 fn finishing_twice_changes_nothing() {
     let (fixture, cut, options, files) = large();
     let once = fixture.build(&cut, &options, None).unwrap();
-    let once = once.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
-    let twice = once.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    let once = once.finish(&fixture.store, &cut.manifest, &options, || false).unwrap();
+    let twice = once.finish(&fixture.store, &cut.manifest, &options, || false).unwrap();
     for (name, _) in &files {
         let all = |site| entity(site, &format!("/{name}")).forms.iter().map(said).collect::<Vec<_>>();
         assert_eq!(all(&once), all(&twice), "{name}");
@@ -100,7 +100,7 @@ fn finishing_twice_changes_nothing() {
 fn the_next_cut_takes_over_what_was_made() {
     let (fixture, cut, options, _) = large();
     let site = fixture.build(&cut, &options, None).unwrap();
-    let site = site.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    let site = site.finish(&fixture.store, &cut.manifest, &options, || false).unwrap();
     let next = Cut { key: CutKey { seq: 2, ..cut.key }, signed: cut.signed.clone(), manifest: cut.manifest.clone() };
     let manifest = Manifest { seq: 2, ..next.manifest };
     let (key, encoded) = manifest.encode().unwrap();
@@ -120,19 +120,19 @@ fn the_next_cut_takes_over_what_was_made() {
 fn it_stops_early_when_it_is_told_to_and_codes_nothing_if_it_may_not() {
     let (fixture, cut, options, _) = large();
     let site = fixture.build(&cut, &options, None).unwrap();
-    let none = site.finish(&fixture.store, &cut.manifest, &options, None, || true).unwrap();
+    let none = site.finish(&fixture.store, &cut.manifest, &options, || true).unwrap();
     assert!(!none.is_finished());
     assert_eq!(codings(&entity(&none, "/large.csv").forms), [Coding::Identity, Coding::Gzip]);
 
     let asked = Cell::new(0);
     let stop = || asked.replace(asked.get() + 1) >= 2;
-    let some = site.finish(&fixture.store, &cut.manifest, &options, None, stop).unwrap();
+    let some = site.finish(&fixture.store, &cut.manifest, &options, stop).unwrap();
     let gained = |path: &str| entity(&some, path).forms.iter().any(|form| form.content.place() == Place::Scratch);
     // Pages and data come before downloads.
     assert!(!some.is_finished() && gained("/stored.json") && !gained("/large.csv"));
 
     let options = SiteOptions { coded: false, ..options };
-    let plain = site.finish(&fixture.store, &cut.manifest, &options, None, || false).unwrap();
+    let plain = site.finish(&fixture.store, &cut.manifest, &options, || false).unwrap();
     assert!(plain.is_finished());
     assert_eq!(codings(&entity(&plain, "/large.csv").forms), [Coding::Identity, Coding::Gzip]);
 }
@@ -148,18 +148,49 @@ fn a_snapshot_without_a_past_gets_that_of_an_older_one() {
     let two = fixture.build(&cuts[1], &options, None).unwrap();
     let seqs = |site: &Site| site.cuts().map(|cut| cut.seq).collect::<Vec<_>>();
     assert_eq!(seqs(&two), [2]);
-    let stop = || false;
-    let with = two.finish(&fixture.store, &cuts[1].manifest, &options, Some(&one), stop).unwrap();
+    let past = |site: &Site, older: &Site, options| site.with_past(Some(older), &fixture.store, options).unwrap();
+    assert!(!two.knows_past());
+    let with = past(&two, &one, &options);
     assert_eq!((seqs(&with), plain(&with, "/1.csv")), (vec![1, 2], vec![1]));
-    let without = two.finish(&fixture.store, &cuts[1].manifest, &options, None, stop).unwrap();
-    assert!(without.find(b"/1.csv").is_none());
-    // One that has a past keeps its own.
+    let without = two.with_past(None, &fixture.store, &options).unwrap();
+    assert!(without.knows_past() && without.find(b"/1.csv").is_none());
+    // One that knows a part of it gets the rest beneath: the next cut came before anybody had looked.
     let three = fixture.build(&cuts[2], &options, Some(&two)).unwrap();
-    let three = three.finish(&fixture.store, &cuts[2].manifest, &options, Some(&one), stop).unwrap();
-    assert_eq!(seqs(&three), [2, 3]);
-    assert!(three.find(b"/1.csv").is_none() && three.find(b"/2.csv").is_some());
+    assert!(!three.knows_past() && three.find(b"/1.csv").is_none());
+    let three = past(&three, &with, &options);
+    assert_eq!((seqs(&three), three.knows_past()), (vec![1, 2, 3], true));
+    assert_eq!(
+        (plain(&three, "/1.csv"), plain(&three, "/2.csv"), plain(&three, "/index.html")),
+        (vec![1], vec![2], vec![3])
+    );
+    // From there on it is handed on, and kept by whatever is made of it.
+    let finished = three.finish(&fixture.store, &cuts[2].manifest, &options, || false).unwrap();
+    assert!(finished.knows_past() && finished.find(b"/1.csv").is_some());
+    assert!(fixture.build(&cuts[0], &options, Some(&three)).unwrap().knows_past());
     // As few as are kept.
     let options = SiteOptions { policy: Arc::new(Policy { keep: 1, ..Policy::default() }), ..options };
-    let none = two.finish(&fixture.store, &cuts[1].manifest, &options, Some(&one), stop).unwrap();
-    assert_eq!(seqs(&none), [2]);
+    assert_eq!(seqs(&past(&two, &one, &options)), [2]);
+}
+
+/// What makes up a past in memory is bounded: the oldest is mapped first, and is the same file.
+#[test]
+fn the_past_does_not_fill_the_memory() {
+    let fixture = Fixture::new();
+    let options = SiteOptions { hot_total: 400_000, ..fixture.options() };
+    let bytes = |seq: u64| noise(seq, 600);
+    let mut previous: Option<Site> = None;
+    for seq in 1..=8 {
+        let cut = fixture.later(seq, &[(&format!("{seq}.json"), &bytes(seq))]);
+        previous = Some(fixture.build(&cut, &options, previous.as_ref()).unwrap());
+    }
+    let site = previous.unwrap();
+    let (mut hot, mut mapped) = (0, Vec::new());
+    for seq in 1..=7 {
+        let entity = entity(&site, &format!("/{seq}.json"));
+        assert_eq!(read(&entity.forms.identity().content), bytes(seq), "{seq}");
+        hot += entity.forms.memory();
+        mapped.extend((entity.forms.memory() == 0).then_some(seq));
+    }
+    assert!(hot > 0 && hot <= 100_000, "{hot}");
+    assert!(mapped.len() >= 3 && mapped.iter().eq(&(1..=mapped.len() as u64).collect::<Vec<_>>()), "{mapped:?}");
 }

@@ -119,7 +119,7 @@ fn what_is_mapped_outlives_the_packs() {
     let second = fixture.later(2, &[("kept.csv", &two), ("new.csv", b"new")]);
     let before = fixture.build(&first, &options, None).unwrap();
     let after = fixture.build(&second, &options, Some(&before)).unwrap();
-    let finished = after.finish(&fixture.store, &second.manifest, &options, None, || false).unwrap();
+    let finished = after.finish(&fixture.store, &second.manifest, &options, || false).unwrap();
     let needed = second.manifest.entries.iter().map(|entry| entry.digest).collect();
     assert!(fixture.store.retire(&[second.key], &needed).unwrap() > 0);
     assert!(fixture.store.blob(&Digest::of(&one), AtRest::Identity).unwrap().is_none());
