@@ -181,7 +181,8 @@ def _(dial):
     for data, _ in line.quic.datagrams_to_send(now=0):
         sent.append(data)
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    probe.settimeout(1)
+    # A server that knows no round trip yet repeats after one second (RFC 9002, section 6.2.2), then after two.
+    probe.settimeout(4)
     probe.sendto(sent[0], line.address)
     got = 0
     try:
