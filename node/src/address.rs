@@ -50,6 +50,18 @@ pub fn encode(name: &str) -> String {
     })
 }
 
+/// A query as it came, with what cannot stand in a URI percent-encoded.
+pub fn encode_query(query: &[u8]) -> String {
+    query.iter().fold(String::with_capacity(query.len()), |mut text, byte| {
+        if byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -107,6 +107,7 @@ impl Station {
     pub fn counter(self, thread: usize) -> Rc<Counter> {
         let tick = Tick::new(unix_ms(), &Cadence::default(), &self.policy.fresh);
         let tallies = self.observatory.tallies();
+        let pages = Pages::new(&self.policy);
         let sampler = Sampler::new(&self.access, tallies.len(), rand::random());
         let counter = Counter {
             tally: tallies.get(thread).map(Arc::clone).unwrap_or_default(),
@@ -115,7 +116,7 @@ impl Station {
             trust: self.trust,
             observatory: self.observatory,
             sampler: RefCell::new(sampler),
-            pages: Pages::default(),
+            pages,
             tick: RefCell::new(Rc::new(tick)),
             keys: RandomState::new(),
             visits: Cell::new(0),
@@ -213,6 +214,10 @@ impl Desk for Visit {
         let draw = self.counter.sampler.borrow_mut().draw();
         self.note(None, page.status, &body, None, draw, None);
         body
+    }
+
+    fn handed(&mut self, bytes: u64) {
+        self.counter.tally.sent(bytes);
     }
 }
 

@@ -18,6 +18,9 @@ pub trait Desk {
 
     /// The same for a request that is none, or is beyond a limit of the protocol.
     fn refuse(&mut self, refusal: Refusal, sink: &mut dyn Sink) -> Body;
+
+    /// So many bytes of a body were handed to the connection. Only from those that have no [`Outbox`], which counts them.
+    fn handed(&mut self, _bytes: u64) {}
 }
 
 /// Where the head of an answer is written: the engine's own encoding of it.

@@ -103,8 +103,8 @@ macro_rules! fields {
             pub method: Method,
             /// The path of the target, still percent-encoded, without the query; `*` for a server as a whole.
             pub path: &'a [u8],
-            /// True if the target has a query.
-            pub query: bool,
+            /// The query of the target, without its `?`, if it has one. No answer's bytes depend on it.
+            pub query: Option<&'a [u8]>,
             /// The authority that was asked, port included: `Host`, or `:authority`.
             pub authority: Option<&'a [u8]>,
             $($(#[$doc])* pub $field: Lines<'a>,)*

@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 
-use crate::{block::Block, tick::Class};
+use crate::{block::Block, policy::Policy, tick::Class};
+
+/// Fields of answers that programs of other origins may read (the Fetch standard, section 3.3.3).
+pub const EXPOSED: &str = "difusor-cut, repr-digest, etag, content-range, accept-ranges, date";
 
 /// A page with its status.
 #[derive(Debug)]
@@ -34,7 +37,10 @@ pub struct Ready {
 
 /// All pages, ready to be sent.
 #[derive(Debug)]
-pub struct Pages([Ready; ALL.len()]);
+pub struct Pages {
+    ready: [Ready; ALL.len()],
+    transport: Block,
+}
 
 /// The text of a page; `$status` stands in it too, for those who only see the text.
 macro_rules! html {
@@ -138,29 +144,43 @@ const ALL: [Page; 13] = [
     page(505, Class::Never, &[], html!("505", "esa versión no se habla aquí.", "that version is not spoken here.")),
 ];
 
-impl Default for Pages {
-    fn default() -> Self {
-        Self(ALL.map(|page| {
+impl Pages {
+    /// The pages of a site with this policy.
+    pub fn new(policy: &Policy) -> Self {
+        let mut transport = Block::default();
+        if let Some(value) = policy.strict_transport_security() {
+            transport.push("strict-transport-security", &value);
+        }
+        let ready = ALL.map(|page| {
             let mut fields = Block::new([
                 ("content-type", "text/html; charset=utf-8"),
                 ("content-length", page.html.len().to_string().as_str()),
                 ("x-content-type-options", "nosniff"),
                 ("access-control-allow-origin", "*"),
+                ("access-control-expose-headers", EXPOSED),
             ]);
+            // Whatever comes over TLS says so (RFC 6797 section 7.1).
+            for (name, value) in transport.fields() {
+                fields.push(name, value);
+            }
             for (name, value) in page.extra {
                 fields.push(name, value);
             }
             let html = Bytes::from_static(page.html.as_bytes());
             Ready { status: page.status, class: page.class, fields, html }
-        }))
+        });
+        Self { ready, transport }
     }
-}
 
-impl Pages {
     /// The page of this kind.
     pub fn get(&self, kind: Kind) -> &Ready {
-        let [first, ..] = &self.0;
-        self.0.get(kind as usize).unwrap_or(first)
+        let [first, ..] = &self.ready;
+        self.ready.get(kind as usize).unwrap_or(first)
+    }
+
+    /// What is said of TLS itself, with every answer; perhaps nothing.
+    pub fn transport(&self) -> &Block {
+        &self.transport
     }
 }
 
@@ -170,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_page() {
-        let pages = Pages::default();
+        let pages = Pages::new(&Policy::default());
         for (kind, status) in [
             (Kind::NotFound, 404),
             (Kind::MethodNotAllowed, 405),

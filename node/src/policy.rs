@@ -9,13 +9,15 @@ use serde::Deserialize;
 
 use difusor_proto::units::Span;
 
+use crate::address;
+
 /// The `[site]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Names under which the site is asked for; empty means any. Others get 421 (RFC 9110 section 15.5.20).
     pub hosts: Vec<String>,
-    /// The path under which the site is mounted, with a slash at both ends: `/` or `/prep2024/`.
+    /// The path under which the site is mounted, with a slash at both ends, not percent-encoded: `/` or `/prep2024/`.
     pub mount: String,
     /// Who may show pages in a frame: sources of `frame-ancestors` (CSP level 3).
     pub embed: Vec<String>,
@@ -34,7 +36,7 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {
-    /// The beginning of the path, with its slash at the front, without the mount.
+    /// The beginning of the path, with its slash at the front, without the mount, not percent-encoded.
     pub prefix: String,
     /// The name of the file that answers.
     pub page: String,
@@ -52,6 +54,13 @@ pub struct Fresh {
     pub while_revalidate: Span,
     /// How long caches may go on with what they have while no node answers (RFC 5861 section 4).
     pub if_error: Span,
+}
+
+impl Fallback {
+    /// The beginning of the names of files: the prefix without the slash at its front.
+    pub(crate) fn folder(&self) -> &str {
+        self.prefix.strip_prefix('/').unwrap_or(&self.prefix)
+    }
 }
 
 impl Default for Policy {
@@ -86,10 +95,16 @@ impl Policy {
     /// Says which key is wrong, and what to write.
     pub fn check(&self) -> Result<(), String> {
         let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !(self.mount.starts_with('/') && self.mount.ends_with('/') && visible(&self.mount))
-            || self.mount.contains(['%', '?', '#'])
-        {
-            return Err(format!("site.mount: \"{}\" is not a path with a slash at both ends", self.mount));
+        // Paths are written as they read: `/méxico/`, not `/m%C3%A9xico/`.
+        let is_path = |path: &str| {
+            let stands = |char: char| !char.is_control() && !char.is_whitespace() && !"%?#\\".contains(char);
+            path.starts_with('/') && !path.contains("//") && path.chars().all(stands)
+        };
+        if !(is_path(&self.mount) && self.mount.ends_with('/')) {
+            let mount = &self.mount;
+            return Err(format!(
+                "site.mount: \"{mount}\" is not a path with a slash at both ends, without spaces, %, ? and #"
+            ));
         }
         if let Some(host) = self.hosts.iter().find(|host| !visible(host) || host.contains(['/', '@'])) {
             return Err(format!("site.hosts: \"{host}\" is not the name of a host"));
@@ -99,7 +114,7 @@ impl Policy {
             return Err(format!("site.embed: \"{source}\" is not a source, such as https://portal.example"));
         }
         for Fallback { prefix, page } in &self.fallback {
-            if !prefix.starts_with('/') || !visible(prefix) || page.starts_with('/') || page.is_empty() {
+            if !is_path(prefix) || page.starts_with('/') || page.is_empty() {
                 return Err(format!(
                     "site.fallback: write prefix = \"/publicacion/\" and page = \"index.html\", not \"{prefix}\" and \"{page}\""
                 ));
@@ -112,6 +127,23 @@ impl Policy {
             return Err("site.fresh: least is more than most".into());
         }
         Ok(())
+    }
+
+    /// The mount as a folder: without the slash at its front.
+    pub(crate) fn folder(&self) -> &str {
+        self.mount.strip_prefix('/').unwrap_or(&self.mount)
+    }
+
+    /// True if this path is the mount without the slash at its end.
+    pub(crate) fn is_bare_mount(&self, path: &[u8]) -> bool {
+        let bare = self.folder().strip_suffix('/').filter(|bare| !bare.is_empty());
+        bare.is_some_and(|bare| address::decode(path).is_some_and(|name| *name == *bare.as_bytes()))
+    }
+
+    /// The value of `Strict-Transport-Security` (RFC 6797 section 6.1), if there is to be one.
+    pub(crate) fn strict_transport_security(&self) -> Option<String> {
+        let age = self.hsts.0.as_secs();
+        (age > 0).then(|| format!("max-age={age}"))
     }
 
     /// True if a request for this authority is for this site. Ports do not matter: who got here, got here.
@@ -163,6 +195,11 @@ mod tests {
         };
         assert!(wrong(|p| p.mount = "prep/".into()).contains("mount"));
         assert!(wrong(|p| p.mount = "/prep".into()).contains("mount"));
+        for mount in ["/a b/", "/a%20b/", "//", "/a//b/", "/a\\b/", "/a?/", "/\u{7f}/", ""] {
+            let policy = Policy { mount: mount.into(), ..Policy::default() };
+            assert!(policy.check().unwrap_err().contains("mount"), "{mount}");
+        }
+        assert_eq!(Policy { mount: "/m\u{e9}xico/".into(), ..Policy::default() }.check(), Ok(()));
         assert!(wrong(|p| p.hosts = vec!["https://x".into()]).contains("hosts"));
         assert!(wrong(|p| p.embed = vec!["a; script-src b".into()]).contains("embed"));
         assert!(wrong(|p| p.fallback = vec![Fallback { prefix: "x".into(), page: "y".into() }]).contains("fallback"));

@@ -4,7 +4,7 @@
 //! such address, a folder without its slash, no acceptable form, a condition that does not hold, a form that the client
 //! has, a part, the whole. No clock, no socket, no counter; nothing is compressed, hashed, or read from a disk.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use difusor_proto::{CutKey, Digest};
@@ -93,14 +93,13 @@ pub fn respond(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body
         return page(scene, Kind::Misdirected, head, sink);
     }
     let Some(site) = scene.site else { return page(scene, Kind::NoCut, head, sink) };
-    let mount = scene.policy.mount.as_str();
-    if !head.path.is_empty() && mount.strip_suffix('/').is_some_and(|bare| bare.as_bytes() == head.path) {
-        let fields = Block::new([("location", mount), ("content-length", "0")]);
-        return folder(scene, site.about(), &fields, sink);
-    }
     match find(site, scene.policy, head.path) {
+        None if scene.policy.is_bare_mount(head.path) => {
+            let location = address::encode(scene.policy.folder());
+            folder(scene, site.about(), &location, head, sink)
+        }
         None => page(scene, Kind::NotFound, head, sink),
-        Some((Route::Folder(fields), about)) => folder(scene, about, fields, sink),
+        Some((Route::Folder(location), about)) => folder(scene, about, location, head, sink),
         Some((Route::File(entity), about)) => file(scene, about, entity, head, sink),
     }
 }
@@ -112,19 +111,20 @@ pub(crate) fn has(site: &Site, policy: &Policy, path: &[u8]) -> bool {
 
 /// What an address leads to, and in which cut: a file, then the page of an application that makes up its addresses.
 fn find<'a>(site: &'a Site, policy: &Policy, path: &[u8]) -> Option<(&'a Route, &'a About)> {
+    let path = address::decode(path)?;
+    let is_proof = path.starts_with(wellknown::FOLDER.as_bytes());
     // The proofs stay where RFC 8615 wants them, and are below the mount as well.
-    let inner = match path.strip_prefix(policy.mount.trim_end_matches('/').as_bytes()) {
-        Some(inner) if inner.starts_with(b"/") => inner,
-        _ if path.starts_with(b"/.well-known/difusor/") => path,
-        _ => return None,
+    let name = match path.strip_prefix(policy.folder().as_bytes()) {
+        Some(name) => name,
+        None if is_proof => &path,
+        None => return None,
     };
-    if let Some(found) = site.find(inner) {
+    if let Some(found) = site.find(name) {
         return Some((found.route, found.about));
     }
-    let fallback = policy.fallback.iter().find(|fallback| inner.starts_with(fallback.prefix.as_bytes()))?;
+    let fallback = policy.fallback.iter().find(|fallback| name.starts_with(fallback.folder().as_bytes()))?;
     // What looks like a file is one that is not there: a script in the place of a page would only hide the error. And
     // nobody makes up a proof.
-    let name = address::decode(inner)?;
     let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     if last.contains(&b'.') || name.starts_with(wellknown::FOLDER.as_bytes()) {
         return None;
@@ -140,14 +140,18 @@ pub(crate) fn page_at(site: &Site, policy: &Policy, path: &[u8]) -> Option<Diges
     }
 }
 
-/// A folder's address without its slash: for good and with the same method (RFC 9110 section 15.4.9).
-fn folder(scene: &Scene<'_>, about: &About, to: &Block, sink: &mut dyn Sink) -> (Body, Outcome) {
-    sink.head(308, &[&about.fields, to, scene.tick.block(Class::Results, scene.seed)]);
+/// A folder's address without its slash: for good and with the same method (RFC 9110 section 15.4.9). What a page reads
+/// from its own query stays with it.
+fn folder(scene: &Scene<'_>, about: &About, to: &str, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
+    let query = head.query.unwrap_or_default();
+    let location = if query.is_empty() { to.to_owned() } else { format!("{to}?{}", address::encode_query(query)) };
+    let to = Block::new([("location", location.as_str()), ("content-length", "0")]);
+    sink.head(308, &[&about.fields, &to, scene.tick.block(Class::Results, scene.seed)]);
     (Body::empty(), Outcome::of(308))
 }
 
 fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
-    let Some(form) = choose(entity, head) else { return page(scene, Kind::NotAcceptable, head, sink) };
+    let Some(form) = choose(entity, head) else { return page_of(scene, Some(about), Kind::NotAcceptable, head, sink) };
     let fields = about.of(entity);
     let given = |status| Outcome {
         status,
@@ -166,7 +170,7 @@ fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink
             sink.head(304, &[fields, &form.unchanged, life]);
             return (Body::empty(), given(304));
         }
-        Precondition::Failed => return page(scene, Kind::PreconditionFailed, head, sink),
+        Precondition::Failed => return page_of(scene, Some(about), Kind::PreconditionFailed, head, sink),
     }
     if head.method == Method::Get
         && !head.range.is_empty()
@@ -290,15 +294,26 @@ fn options(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Ou
         fields.push("access-control-allow-headers", "range, if-range, if-match, if-none-match, if-modified-since, if-unmodified-since, priority, want-repr-digest");
         fields.push("access-control-max-age", "86400");
     }
-    sink.head(200, &[&fields, scene.tick.block(Class::Never, scene.seed)]);
+    sink.head(200, &[&fields, scene.pages.transport(), scene.tick.block(Class::Never, scene.seed)]);
     (Body::empty(), Outcome::of(200))
 }
 
 fn page(scene: &Scene<'_>, kind: Kind, head: &Head<'_>, sink: &mut dyn Sink) -> (Body, Outcome) {
+    page_of(scene, scene.site.map(Site::about).map(Arc::as_ref), kind, head, sink)
+}
+
+/// A page about what is of this cut, which need not be the current one.
+fn page_of(
+    scene: &Scene<'_>,
+    about: Option<&About>,
+    kind: Kind,
+    head: &Head<'_>,
+    sink: &mut dyn Sink,
+) -> (Body, Outcome) {
     let page = scene.pages.get(kind);
     let life = scene.tick.block(page.class, scene.seed);
-    match scene.site {
-        Some(site) => sink.head(page.status, &[&page.fields, life, &site.about().name]),
+    match about {
+        Some(about) => sink.head(page.status, &[&page.fields, life, &about.name]),
         None => sink.head(page.status, &[&page.fields, life]),
     }
     let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };

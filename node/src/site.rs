@@ -20,6 +20,7 @@ use difusor_proto::{CutKey, Digest, Manifest, Signed, SitePath, VerifyingKey, st
 use crate::{
     address,
     block::Block,
+    pages::EXPOSED,
     policy::Policy,
     respond::Part,
     shelf::{Forms, Shelf},
@@ -163,7 +164,7 @@ pub enum Route {
     /// A file.
     File(Arc<Entity>),
     /// A folder whose address lacks the slash at its end; the fields with the `Location` that has it.
-    Folder(Arc<Block>),
+    Folder(Arc<str>),
 }
 
 /// What was found at an address, and in which cut.
@@ -238,7 +239,7 @@ impl Site {
             let urgency = urgency(&media.name);
             let entity = Entity { media, class, urgency, forms: Arc::clone(forms), digest: entry.digest };
             let entity = Arc::new(entity);
-            add_folder(&mut routes, name, &entity, &options.policy.mount);
+            add_folder(&mut routes, name, &entity, options.policy.folder());
             routes.insert(name.as_bytes().into(), Route::File(entity));
         }
         for (name, media, bytes) in wellknown::documents(cut, signed, manifest, &options.key)? {
@@ -299,14 +300,12 @@ impl Site {
         &self.about
     }
 
-    /// What the path of a request leads to: in this cut, or in the newest of those before that has it. `None` if
-    /// nothing is there. The path is without the mount, and still percent-encoded.
-    pub fn find(&self, path: &[u8]) -> Option<Found<'_>> {
-        let name = address::decode(path)?;
-        if let Some(route) = self.routes.get(name.as_ref()) {
+    /// What a name leads to: in this cut, or in the newest of those before that has it. `None` if nothing is there.
+    pub fn find(&self, name: &[u8]) -> Option<Found<'_>> {
+        if let Some(route) = self.routes.get(name) {
             return Some(Found { route, about: &self.about });
         }
-        let (route, about) = self.past.get(name.as_ref())?;
+        let (route, about) = self.past.get(name)?;
         Some(Found { route, about })
     }
 
@@ -446,9 +445,8 @@ fn add_folder(routes: &mut HashMap<Box<[u8]>, Route>, name: &str, index: &Arc<En
     routes.insert(folder.as_bytes().into(), Route::File(Arc::clone(index)));
     if let Some(bare) = folder.strip_suffix('/') {
         // Only names of the manifest get here, so the target is always of this site.
-        let location = format!("{}{}", mount.trim_end_matches('/'), address::encode(folder));
-        let fields = Block::new([("location", location.as_str()), ("content-length", "0")]);
-        routes.entry(bare.as_bytes().into()).or_insert(Route::Folder(Arc::new(fields)));
+        let location = address::encode(&format!("{mount}{folder}"));
+        routes.entry(bare.as_bytes().into()).or_insert(Route::Folder(location.into()));
     }
 }
 
@@ -462,7 +460,7 @@ fn about(cut: CutKey, manifest: &Manifest, options: &SiteOptions) -> About {
         ("last-modified", modified.as_str()),
         ("accept-ranges", "bytes"),
         ("access-control-allow-origin", "*"),
-        ("access-control-expose-headers", "difusor-cut, repr-digest, etag, content-range, accept-ranges, date"),
+        ("access-control-expose-headers", EXPOSED),
         ("x-content-type-options", "nosniff"),
     ] {
         fields.push(name, value);
@@ -470,9 +468,8 @@ fn about(cut: CutKey, manifest: &Manifest, options: &SiteOptions) -> About {
     if let Some(port) = options.http3 {
         fields.push("alt-svc", &format!("h3=\":{port}\"; ma=86400"));
     }
-    let hsts = options.policy.hsts.0.as_secs();
-    if hsts > 0 {
-        fields.push("strict-transport-security", &format!("max-age={hsts}"));
+    if let Some(value) = options.policy.strict_transport_security() {
+        fields.push("strict-transport-security", &value);
     }
     let mut varied = fields.clone();
     varied.push("vary", "accept-encoding");

@@ -13,6 +13,8 @@ import zlib
 from urllib.parse import quote
 
 LABEL = "20240602_2000"
+# The cut that comes while a page loads.
+NEXT = "20240602_2015"
 
 STYLE = "assets/estilo.1f2e3d4c5b6a7988.css"
 SCRIPT = "assets/app.0a1b2c3d4e5f6a7b.js"
@@ -105,21 +107,39 @@ def _files():
 FILES = _files()
 
 
+def _next():
+    """The files of the next cut: other results, another page, and a style and a script under other names."""
+    renamed = {STYLE: "assets/estilo.2f2e3d4c5b6a7988.css", SCRIPT: "assets/app.1a1b2c3d4e5f6a7b.js"}
+    files = {renamed.get(name, name): content for name, content in FILES.items()}
+    index = files["index.html"].decode()
+    for old, new in renamed.items():
+        index = index.replace(old, new)
+    files["index.html"] = index.encode()
+    files[TOTALS] = json.dumps({"actas": 171717, "corte": NEXT}).encode()
+    files[TABLE] = json.dumps(_rows(random.Random(2025))).encode()
+    return files
+
+
+def _zip(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (2024, 6, 2, 20, 0, 0)), content, zipfile.ZIP_DEFLATED)
+
+
 def write(folder):
-    """Writes the package and the files into a folder, and gives the path of the package."""
+    """Writes the files into a folder, their package into `packages`, and the next package beside it."""
     for name, content in FILES.items():
         path = os.path.join(folder, "files", name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(content)
-    package = os.path.join(folder, f"{LABEL}_PREP.zip")
-    with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in FILES.items():
-            archive.writestr(zipfile.ZipInfo(name, (2024, 6, 2, 20, 0, 0)), content, zipfile.ZIP_DEFLATED)
-    return package
+    packages = os.path.join(folder, "packages")
+    os.makedirs(packages)
+    _zip(os.path.join(packages, f"{LABEL}_PREP.zip"), FILES)
+    _zip(os.path.join(folder, f"{NEXT}_PREP.zip"), _next())
 
 
 if __name__ == "__main__":
     import sys
 
-    print(write(sys.argv[1]))
+    write(sys.argv[1])

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The longest target that is read. An address of a site has three parts of 1,024 characters at most, each of which may
-/// be written with three; the rest is slack for a query, which no answer depends on.
+/// be written with three; the rest is slack for a query, which no file depends on.
 pub(crate) const TARGET: usize = 9_300;
 
 /// A request that is not answered as one.
@@ -51,7 +51,7 @@ pub(crate) fn read<'a>(lines: impl Iterator<Item = Line<'a>>, head: &mut Head<'a
     }
     let mut halves = target.splitn(2, |&byte| byte == b'?');
     head.path = halves.next().unwrap_or_default();
-    head.query = halves.next().is_some();
+    head.query = halves.next();
     if parts.expects {
         return Err(Flaw::Refused(Refusal::Expectation));
     }

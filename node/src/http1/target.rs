@@ -33,18 +33,16 @@ pub(super) fn read<'a>(target: &'a [u8], connect: bool, host: &'a [u8], head: &m
             (head.path, head.query) = without_query(rest);
             if head.path.is_empty() {
                 // RFC 9112 section 3.2.4: a server as a whole, as a proxy is asked about it.
-                head.path = if head.method == Method::Options && !head.query { b"*" } else { b"/" };
+                head.path = if head.method == Method::Options && head.query.is_none() { b"*" } else { b"/" };
             }
         }
     }
     Some(())
 }
 
-fn without_query(target: &[u8]) -> (&[u8], bool) {
-    match target.iter().position(|byte| *byte == b'?') {
-        Some(end) => (target.get(..end).unwrap_or_default(), true),
-        None => (target, false),
-    }
+fn without_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut halves = target.splitn(2, |byte| *byte == b'?');
+    (halves.next().unwrap_or_default(), halves.next())
 }
 
 /// What follows `http://` or `https://`, in any case.
@@ -62,32 +60,32 @@ mod tests {
     use super::*;
 
     /// Path, query and authority, for a request to `host`.
-    fn parsed<'a>(method: &str, target: &'a str, host: &'a str) -> Option<(&'a str, bool, Option<&'a str>)> {
+    fn parsed<'a>(method: &str, target: &'a str, host: &'a str) -> Option<(&'a str, Option<&'a str>, Option<&'a str>)> {
         let mut head = Head { method: Method::from_name(method.as_bytes()), ..Head::default() };
         read(target.as_bytes(), method == "CONNECT", host.as_bytes(), &mut head)?;
         let text = |bytes| str::from_utf8(bytes).unwrap();
-        Some((text(head.path), head.query, head.authority.map(text)))
+        Some((text(head.path), head.query.map(text), head.authority.map(text)))
     }
 
     #[test]
     fn targets() {
         for (method, target, expected) in [
-            ("GET", "/", Some(("/", false, "h"))),
-            ("GET", "/a/b%20c.html", Some(("/a/b%20c.html", false, "h"))),
-            ("GET", "/a?b=c?d/e", Some(("/a", true, "h"))),
-            ("GET", "/?", Some(("/", true, "h"))),
-            ("GET", "//x/y", Some(("//x/y", false, "h"))),
-            ("GET", "/a\\b|c\"<>^`{}[]~!", Some(("/a\\b|c\"<>^`{}[]~!", false, "h"))),
-            ("POST", "/http://x", Some(("/http://x", false, "h"))),
-            ("GET", "http://x/y?z", Some(("/y", true, "x"))),
-            ("GET", "HTTPS://x:443", Some(("/", false, "x:443"))),
-            ("GET", "http://x?q", Some(("/", true, "x"))),
-            ("GET", "http://[::1]:80/y", Some(("/y", false, "[::1]:80"))),
-            ("OPTIONS", "*", Some(("*", false, "h"))),
-            ("OPTIONS", "http://x:1", Some(("*", false, "x:1"))),
-            ("OPTIONS", "http://x/", Some(("/", false, "x"))),
-            ("OPTIONS", "http://x?q", Some(("/", true, "x"))),
-            ("CONNECT", "x:443", Some(("x:443", false, "h"))),
+            ("GET", "/", Some(("/", None, "h"))),
+            ("GET", "/a/b%20c.html", Some(("/a/b%20c.html", None, "h"))),
+            ("GET", "/a?b=c?d/e", Some(("/a", Some("b=c?d/e"), "h"))),
+            ("GET", "/?", Some(("/", Some(""), "h"))),
+            ("GET", "//x/y", Some(("//x/y", None, "h"))),
+            ("GET", "/a\\b|c\"<>^`{}[]~!", Some(("/a\\b|c\"<>^`{}[]~!", None, "h"))),
+            ("POST", "/http://x", Some(("/http://x", None, "h"))),
+            ("GET", "http://x/y?z", Some(("/y", Some("z"), "x"))),
+            ("GET", "HTTPS://x:443", Some(("/", None, "x:443"))),
+            ("GET", "http://x?q", Some(("/", Some("q"), "x"))),
+            ("GET", "http://[::1]:80/y", Some(("/y", None, "[::1]:80"))),
+            ("OPTIONS", "*", Some(("*", None, "h"))),
+            ("OPTIONS", "http://x:1", Some(("*", None, "x:1"))),
+            ("OPTIONS", "http://x/", Some(("/", None, "x"))),
+            ("OPTIONS", "http://x?q", Some(("/", Some("q"), "x"))),
+            ("CONNECT", "x:443", Some(("x:443", None, "h"))),
             ("GET", "*", None),
             ("GET", "", None),
             ("GET", "a", None),
@@ -116,7 +114,7 @@ mod tests {
             let expected = expected.map(|(path, query, authority)| (path, query, Some(authority)));
             assert_eq!(parsed(method, target, "h"), expected, "{method} {target:?}");
         }
-        assert_eq!(parsed("GET", "/", ""), Some(("/", false, None)));
+        assert_eq!(parsed("GET", "/", ""), Some(("/", None, None)));
         // The field must be valid even where the target says more.
         assert_eq!(parsed("GET", "http://x/", "h@"), None);
     }

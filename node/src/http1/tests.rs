@@ -18,7 +18,7 @@ impl Desk for Echo {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
         let text = |bytes| str::from_utf8(bytes).unwrap();
         let length = text(head.path).strip_prefix("/n/").map(|digits| digits.parse::<usize>().unwrap());
-        let query = if head.query { "?" } else { "" };
+        let query = if head.query.is_some() { "?" } else { "" };
         let asked =
             format!("{} {}{query} {}", head.method.name(), text(head.path), text(head.authority.unwrap_or(b"-")));
         let body = length.map_or_else(|| asked.clone().into_bytes(), |length| vec![b'.'; length]);

@@ -53,7 +53,7 @@ impl Desk for Site {
         self.seen.push(Seen {
             method: head.method,
             path: text(head.path),
-            query: head.query,
+            query: head.query.is_some(),
             authority: head.authority.map(text),
             range: head.lines(Field::Range).iter().map(text).collect(),
         });

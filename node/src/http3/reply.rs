@@ -150,13 +150,20 @@ impl Reply {
     ) -> Result<(), WriteError> {
         let mut order = 0;
         self.order(under_way.reordered().unwrap_or(urgency), &mut order);
+        let handed = |len: usize| under_way.session().desk().handed(len as u64);
         match body.take(PIECE) {
-            Some(piece) => self.stream.write_all_chunks(&mut [head, piece]).await?,
+            Some(piece) => {
+                let len = piece.len();
+                self.stream.write_all_chunks(&mut [head, piece]).await?;
+                handed(len);
+            }
             None => self.stream.write_chunk(head).await?,
         }
         while let Some(piece) = body.take(PIECE) {
             self.order(under_way.reordered().unwrap_or(urgency), &mut order);
+            let len = piece.len();
             self.stream.write_chunk(piece).await?;
+            handed(len);
         }
         Ok(())
     }

@@ -100,7 +100,8 @@ impl Setting {
 
     fn before_the_first_cut(policy: Policy) -> Self {
         let tick = Tick::new(NOW, &Cadence::default(), &policy.fresh);
-        Self { site: None, policy, tick, pages: Pages::default(), seed: 2 }
+        let pages = Pages::new(&policy);
+        Self { site: None, policy, tick, pages, seed: 2 }
     }
 
     /// The answer to a head, with what holds of every answer.
@@ -135,7 +136,7 @@ impl Setting {
     }
 
     fn entity(&self, path: &str) -> Arc<Entity> {
-        match self.site.as_ref().unwrap().find(path.as_bytes()).unwrap().route {
+        match self.site.as_ref().unwrap().find(&address::decode(path.as_bytes()).unwrap()).unwrap().route {
             Route::File(entity) => Arc::clone(entity),
             Route::Folder(_) => panic!("{path} is a folder"),
         }

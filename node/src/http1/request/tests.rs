@@ -40,8 +40,13 @@ fn a_request_with_everything() {
     let mut head = Head::default();
     let request = read(input, 0, &mut head).unwrap().unwrap();
     assert_eq!(request, Request { len: input.len() - 3, persistence: Persistence::Stays });
-    let mut expected =
-        Head { method: Method::Head, path: b"/a%20b", query: true, authority: Some(b"other:81"), ..Head::default() };
+    let mut expected = Head {
+        method: Method::Head,
+        path: b"/a%20b",
+        query: Some(b"c"),
+        authority: Some(b"other:81"),
+        ..Head::default()
+    };
     let fields: [(Field, &[u8]); 6] = [
         (Field::AcceptEncoding, b"gzip, br"),
         (Field::Range, b"bytes=0-1"),

@@ -26,6 +26,7 @@ async fn a_large_file() {
     let client = server.client().await;
     let answer = client.get("/bytes/20000000").await;
     assert!(answer.body == pattern(20_000_000), "{} bytes", answer.body.len());
+    assert_eq!(server.handed.load(std::sync::atomic::Ordering::Relaxed), 20_000_000);
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::{
     future::poll_fn,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -46,7 +49,9 @@ pub(super) fn pattern(len: usize) -> Bytes {
 }
 
 /// Answers by the path: `/bytes/N` is a file of that many, `/status/N` an answer with this status, `/panic` a bug.
-struct TestDesk;
+struct TestDesk {
+    handed: Arc<AtomicU64>,
+}
 
 impl Desk for TestDesk {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
@@ -80,12 +85,18 @@ impl Desk for TestDesk {
         sink.head(refusal.status(), &[&Block::new([("content-type", "text/plain")])]);
         Body::new(Bytes::from(format!("{refusal:?}")))
     }
+
+    fn handed(&mut self, bytes: u64) {
+        self.handed.fetch_add(bytes, Relaxed);
+    }
 }
 
 /// A server under test.
 pub(super) struct Server {
     pub address: SocketAddr,
     pub counters: Arc<Counters>,
+    /// Bytes of bodies that were handed to connections.
+    pub handed: Arc<AtomicU64>,
     pub drain: CancellationToken,
     certificate: CertificateDer<'static>,
     thread: JoinHandle<Drained>,
@@ -109,12 +120,14 @@ impl Server {
         let (address, counters) = (http3.addresses()[0], http3.counters());
         let drain = CancellationToken::new();
         let stop = drain.clone();
+        let handed = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&handed);
         let thread = std::thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let desks = |_| Box::new(TestDesk) as Box<dyn Desk>;
+            let desks = move |_| Box::new(TestDesk { handed: Arc::clone(&counted) }) as Box<dyn Desk>;
             LocalSet::new().block_on(&runtime, http3.run(desks, stop, grace)).unwrap()
         });
-        Self { address, counters, drain, certificate, thread }
+        Self { address, counters, handed, drain, certificate, thread }
     }
 
     /// With limits as they are.

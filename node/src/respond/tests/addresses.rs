@@ -78,6 +78,40 @@ fn a_folder_leads_to_its_slash_for_good() {
 }
 
 #[test]
+fn a_folder_keeps_the_query() {
+    for (query, location) in [
+        (&b""[..], "/sub/"),
+        (b"casilla=12&x=%2F?/", "/sub/?casilla=12&x=%2F?/"),
+        (b"a=\xc3\xb1\"<\\", "/sub/?a=%C3%B1%22%3C%5C"),
+    ] {
+        let answer = USUAL.answer(&Head { path: b"/sub", query: Some(query), ..Head::default() });
+        assert_eq!((answer.status, answer.field("location")), (308, Some(location)));
+    }
+    let mounted = Setting::under(Policy { mount: "/m/".into(), ..Policy::default() });
+    for (path, location) in [(&b"/m"[..], "/m/?q"), (b"/m/sub", "/m/sub/?q"), (b"/%6d", "/m/?q")] {
+        let answer = mounted.answer(&Head { path, query: Some(b"q"), ..Head::default() });
+        assert_eq!((answer.status, answer.field("location")), (308, Some(location)));
+    }
+}
+
+#[test]
+fn mounts_and_prefixes_are_compared_decoded() {
+    let fallback = vec![Fallback { prefix: "/ñ/~a/".into(), page: "index.html".into() }];
+    let setting = Setting::under(Policy { mount: "/méxico/".into(), fallback, ..Policy::default() });
+    for path in ["/m%C3%A9xico/", "/m%c3%a9xic%6f/", "/m%C3%A9xico/%C3%B1/%7Ea/x", "/m%C3%A9xico/%c3%b1/~a/x"] {
+        let answer = setting.get(path, &[]);
+        assert_eq!((answer.status, answer.body), (200, WORLD.bytes("index.html")), "{path}");
+    }
+    for (path, location) in [("/m%c3%a9xico", "/m%C3%A9xico/"), ("/m%c3%a9xico/s%75b", "/m%C3%A9xico/sub/")] {
+        let answer = setting.get(path, &[]);
+        assert_eq!((answer.status, answer.field("location")), (308, Some(location)), "{path}");
+    }
+    for path in ["/mexico/", "/m%E9xico/", "/m%C3%A9xico%2F", "/m%C3%A9xico/n/~a/x", "/"] {
+        assert_eq!(setting.get(path, &[]).status, 404, "{path}");
+    }
+}
+
+#[test]
 fn redirects_stay_on_the_site() {
     for path in ["//sub", "/%2fsub", "/\\sub", "//example.org/%2e%2e", "/sub%2f"] {
         assert_eq!(USUAL.get(path, &[]).status, 404, "{path}");

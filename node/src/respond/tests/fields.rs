@@ -123,7 +123,7 @@ fn pages_of_any_origin_may_read() {
             let answer = USUAL.get(path, origin);
             assert_eq!(answer.field("access-control-allow-origin"), Some("*"), "{path}");
             assert_eq!(answer.field("access-control-allow-credentials"), None);
-            if answer.status == 200 {
+            if answer.status == 200 || answer.status >= 400 {
                 let exposed = answer.field("access-control-expose-headers").unwrap();
                 for name in ["difusor-cut", "repr-digest", "etag", "content-range", "date"] {
                     assert!(exposed.split(", ").any(|exposed| exposed == name), "{name}");
@@ -160,6 +160,13 @@ fn what_the_operator_turns_on() {
             let others = answer.fields.into_iter().filter(|(name, _)| !names.contains(&name.as_str()));
             assert_eq!(others.collect::<Vec<_>>(), usual.fields, "{path}");
         }
+    }
+    // Pages about errors and what could be asked say it as well (RFC 6797 section 7.1).
+    let methods = [(Method::Get, "/nope", 404), (Method::Other, "/", 405), (Method::Options, "/", 200)];
+    for (method, path, status) in methods {
+        let answer = with_hsts.ask(method, path, &[]);
+        let said = (answer.status, answer.field("strict-transport-security"));
+        assert_eq!(said, (status, Some("max-age=63072000")), "{path}");
     }
 }
 

@@ -50,6 +50,11 @@ fn what_only_an_earlier_cut_has_comes_with_the_name_of_that_cut() {
         assert_eq!(third.get(path, &since).status, 304, "{path}");
         let part = third.get(path, &[(Field::Range, "bytes=0-0")]);
         assert_eq!(part.some(&named), of.each_ref().map(|(name, value)| (*name, value.as_str())), "{path}");
+        // So are the pages that say why it is not given.
+        for (field, value, status) in [(Field::IfMatch, "\"x\"", 412), (Field::AcceptEncoding, "*;q=0", 406)] {
+            let refused = third.get(path, &[(field, value)]);
+            assert_eq!((refused.status, refused.field(named[0])), (status, Some(of[0].1.as_str())), "{path}");
+        }
     }
     let folder = third.get("/old", &[]);
     assert_eq!((folder.status, folder.field("location")), (308, Some("/old/")));

@@ -153,10 +153,10 @@ fn a_snapshot_without_a_past_gets_that_of_an_older_one() {
     let with = past(&two, &one, &options);
     assert_eq!((seqs(&with), plain(&with, "/1.csv")), (vec![1, 2], vec![1]));
     let without = two.with_past(None, &fixture.store, &options).unwrap();
-    assert!(without.knows_past() && without.find(b"/1.csv").is_none());
+    assert!(without.knows_past() && find(&without, "/1.csv").is_none());
     // One that knows a part of it gets the rest beneath: the next cut came before anybody had looked.
     let three = fixture.build(&cuts[2], &options, Some(&two)).unwrap();
-    assert!(!three.knows_past() && three.find(b"/1.csv").is_none());
+    assert!(!three.knows_past() && find(&three, "/1.csv").is_none());
     let three = past(&three, &with, &options);
     assert_eq!((seqs(&three), three.knows_past()), (vec![1, 2, 3], true));
     assert_eq!(
@@ -165,7 +165,7 @@ fn a_snapshot_without_a_past_gets_that_of_an_older_one() {
     );
     // From there on it is handed on, and kept by whatever is made of it.
     let finished = three.finish(&fixture.store, &cuts[2].manifest, &options, || false).unwrap();
-    assert!(finished.knows_past() && finished.find(b"/1.csv").is_some());
+    assert!(finished.knows_past() && find(&finished, "/1.csv").is_some());
     assert!(fixture.build(&cuts[0], &options, Some(&three)).unwrap().knows_past());
     // As few as are kept.
     let options = SiteOptions { policy: Arc::new(Policy { keep: 1, ..Policy::default() }), ..options };

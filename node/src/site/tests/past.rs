@@ -40,7 +40,7 @@ fn after(fixture: &Fixture, keep: usize, steps: &[Step]) -> Site {
 
 /// The number of the cut that an address is answered from.
 fn cut_of(site: &Site, path: &str) -> Option<u64> {
-    let found = site.find(path.as_bytes())?;
+    let found = find(site, path)?;
     let Route::File(entity) = found.route else { panic!("{path} is a folder") };
     let bytes = read(&entity.forms.identity().content);
     assert_eq!(String::from_utf8(bytes).unwrap(), found.about.cut.seq.to_string(), "{path}");
@@ -85,7 +85,7 @@ fn the_newest_cut_that_has_a_file_answers_for_as_many_cuts_as_are_kept() {
         // What every cut has is of the current one.
         assert_eq!((cut_of(&site, "/"), cut_of(&site, "/index.html")), (Some(current), Some(current)));
         assert!(matches!(site.route(&format!("only/{current}.csv")), Some(Route::File(_))));
-        let proofs = site.find(b"/.well-known/difusor/root").unwrap();
+        let proofs = find(&site, "/.well-known/difusor/root").unwrap();
         assert_eq!(proofs.about.cut.seq, current);
     }
 }
@@ -100,12 +100,12 @@ fn the_past_never_hides_what_is_there_now() {
     let two = build(2, &[("a", b"file"), ("b/index.html", b"folder")], Some(&one));
     // A folder became a file: its slash is of the past, its name is not.
     assert_eq!((plain(&two, "/a"), plain(&two, "/a/")), (b"file".to_vec(), b"folder".to_vec()));
-    assert_eq!(two.find(b"/a/").unwrap().about.cut.seq, 1);
+    assert_eq!(find(&two, "/a/").unwrap().about.cut.seq, 1);
     // A file became a folder.
-    assert!(matches!(two.find(b"/b").unwrap().route, Route::Folder(_)));
+    assert!(matches!(find(&two, "/b").unwrap().route, Route::Folder(_)));
     assert_eq!(plain(&two, "/b/"), b"folder");
     // A folder that is gone leads where it led.
-    let gone = two.find(b"/c").unwrap();
+    let gone = find(&two, "/c").unwrap();
     assert!(matches!(gone.route, Route::Folder(_)) && gone.about.cut.seq == 1);
     assert!(two.route("c").is_none() && two.route("c/").is_none());
 }
