@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
 use serde::Deserialize;
 
+use crate::delta::Effort;
+
 /// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,8 +26,34 @@ pub struct Config {
     pub invitation: Span,
     /// How the sender reacts to loss on the way to the nodes.
     pub congestion: Congestion,
+    /// How much is done for what goes over to the nodes.
+    pub deltas: DeltasConfig,
     /// Memory for the plain bytes of the last cut, from which the next delta is made.
     pub base_memory: Bytes,
+}
+
+/// How much is done for a delta.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeltasConfig {
+    /// As each link asks for.
+    #[default]
+    Auto,
+    /// Archives and small files are taken apart.
+    Apart,
+    /// They go over as they are.
+    Whole,
+}
+
+impl DeltasConfig {
+    /// What is the same for every link, if anything is.
+    pub fn fixed(self) -> Option<Effort> {
+        match self {
+            Self::Auto => None,
+            Self::Apart => Some(Effort::Apart),
+            Self::Whole => Some(Effort::Whole),
+        }
+    }
 }
 
 impl Default for Config {
@@ -38,6 +66,7 @@ impl Default for Config {
             flip_lead: Span(Duration::from_millis(100)),
             invitation: Span(Duration::from_secs(24 * 3600)),
             congestion: Congestion::default(),
+            deltas: DeltasConfig::default(),
             base_memory: Bytes(512 << 20),
         }
     }
@@ -94,6 +123,7 @@ mod tests {
             ("flip_deadline = \"5\"", "ms, s, m, h, d"),
             ("mesh_public = [\"host\"]", "host:port"),
             ("mesh_public = []", "at least one"),
+            ("deltas = \"none\"", "apart"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
             assert!(error.contains(part), "{error}");

@@ -1,26 +1,34 @@
 //! What goes over the wire to a node: for each blob it lacks, the cheapest form it can use.
 //!
 //! A file that is new, or small, goes over as the deflate stream of the package: nothing is compressed for it, and the
-//! node has its gzip form at once. A large file that changed goes over as a patch against its predecessor. A delta is
-//! computed once for each pair of cuts and sent to many; the patches against the cut that is served are made while the
+//! node has its gzip form at once. A large file that changed goes over as a patch against its predecessor, and an
+//! archive, on a link that is slower than both ends, by what changed inside it; there, small files go over in bundles of
+//! what changed in all of them. A delta is computed once for each pair of cuts and sent to many; the patches against the cut that is served are made while the
 //! package is still being inflated ([`Patches`] listens to the ingest).
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use bytes::Bytes;
 use difusor_proto::{
     CutKey, Digest, Manifest, Signed, SitePath, VerifyingKey,
+    bundle::{self, BundleError, MAX_BUNDLE, Packed},
     codec::{self, Coding},
+    deflate::{self, Old, Params},
+    opened::{self, OpenedError},
     plan::{self, Need},
     store::{Form, Store, StoreError},
     wire::ItemHead,
 };
 use rayon::prelude::*;
 
-use crate::ingest::{Source, Visitor};
+use crate::ingest::{self, Caps, Source, Visitor};
 
 /// Plain bytes from which on a changed file is patched. Below, its own deflate stream is about as small as a patch
 /// alone would be, costs no time, and brings the gzip form with it (see the decisions table).
@@ -28,6 +36,23 @@ const WORTH_PATCHING: u64 = 256 << 10;
 
 /// Deltas kept. Nodes hold few different cuts: the last one, the one before, or nothing.
 const KEPT: usize = 4;
+
+/// Bytes a second at which archives are opened until it was measured: two cores of a cloud machine.
+const OPENING: u64 = 20_000_000;
+
+/// How much is done for a delta; what the link to a node asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Archives and small files go over as they are: the link is faster than taking them apart here and putting them
+    /// together there.
+    Whole,
+    /// Archives go over by what changed inside them, small files by what changed in all of them.
+    Apart,
+}
+
+/// Plain bytes of a file up to which it may go into a bundle; larger ones have patches of their own, so that several
+/// cores work on them.
+const BUNDLED: u64 = 4 << 20;
 
 /// One blob in the form it travels in.
 #[derive(Debug, Clone)]
@@ -59,12 +84,20 @@ pub enum DeltaError {
     /// A patch could not be made.
     #[error("patch: {0}")]
     Codec(#[from] codec::CodecError),
+    /// An archive could not be opened.
+    #[error("archive: {0}")]
+    Opened(#[from] OpenedError),
+    /// Small files could not be put together.
+    #[error("bundle: {0}")]
+    Bundle(#[from] BundleError),
     /// A manifest in the archive does not verify.
     #[error("manifest at rest: {0}")]
     Manifest(#[from] difusor_proto::sign::SignError),
 }
 
-type Pair = (Option<Digest>, Digest);
+type Pair = (Option<Digest>, Digest, Effort);
+/// A recipe, and plain bytes before and after.
+type Bundled = (deflate::Recipe, Arc<Vec<u8>>, Vec<u8>);
 type Plains = HashMap<Digest, Arc<Vec<u8>>>;
 
 /// The package that was taken in last, still in memory.
@@ -95,6 +128,8 @@ pub struct Deltas {
     spare: Mutex<Vec<Vec<u8>>>,
     /// One lock a pair, so that two nodes do not make the same delta twice; newest last.
     made: Mutex<VecDeque<(Pair, Slot)>>,
+    /// Bytes of archives a second that were opened last.
+    opening: AtomicU64,
 }
 
 /// A delta that is made by whoever comes first, while the others wait.
@@ -146,7 +181,7 @@ impl Deltas {
     /// Deltas between the cuts in `store`.
     pub fn new(store: Store, key: VerifyingKey, base_memory: u64) -> Self {
         let (fresh, announced, bases, spare, made) = Default::default();
-        Self { store, key, base_memory, fresh, announced, bases, spare, made }
+        Self { store, key, base_memory, fresh, announced, bases, spare, made, opening: OPENING.into() }
     }
 
     /// A listener for the ingest of the cut that will follow `base`.
@@ -190,12 +225,17 @@ impl Deltas {
         *lock(&self.announced) = Some(Announced { cut, manifest: Arc::new(manifest), signed });
     }
 
+    /// With what a node has a cut the soonest, over a link of so many bytes a second.
+    pub fn effort(&self, rate: u64) -> Effort {
+        sooner(rate, self.opening.load(Relaxed))
+    }
+
     /// What a holder of `base` lacks for `target`. Blocks, on all cores.
     ///
     /// # Errors
     /// [`DeltaError`] if either cut is not whole in the archive.
-    pub fn between(&self, base: Option<&CutKey>, target: &CutKey) -> Result<Arc<Delta>, DeltaError> {
-        let pair = (base.map(|base| base.root), target.root);
+    pub fn between(&self, base: Option<&CutKey>, target: &CutKey, effort: Effort) -> Result<Arc<Delta>, DeltaError> {
+        let pair = (base.map(|base| base.root), target.root, effort);
         let slot = {
             let mut made = lock(&self.made);
             let found = made.iter().find(|(known, _)| *known == pair).map(|(_, slot)| Arc::clone(slot));
@@ -214,8 +254,13 @@ impl Deltas {
         }
         let base = base.map(|base| self.manifest(base)).transpose()?;
         let manifest = self.manifest(target)?;
-        let needs = plan::needs(base.as_deref(), &manifest);
-        let items = needs.par_iter().map(|need| self.item(need)).collect::<Result<Vec<_>, _>>()?;
+        let mut needs = plan::needs(base.as_deref(), &manifest);
+        let bundles = match (base.as_deref(), &pair.0) {
+            (Some(base), Some(root)) if effort == Effort::Apart => self.bundles(*root, base, &manifest, &mut needs)?,
+            _ => Vec::new(),
+        };
+        let items = needs.par_iter().map(|need| self.item(need, effort)).collect::<Result<Vec<_>, _>>()?;
+        let items: Vec<_> = bundles.into_iter().chain(items).collect();
         let bytes = items.iter().map(|item| item.head.len).sum();
         let delta = Arc::new(Delta { items, bytes });
         *slot = Some(Arc::clone(&delta));
@@ -231,7 +276,7 @@ impl Deltas {
         let digests: HashSet<_> = digests.iter().collect();
         let wanted = |need: &Need<'_>| digests.contains(&need.entry.digest);
         let needs = plan::needs(None, &manifest).into_iter().filter(wanted);
-        let items: Vec<_> = needs.map(|need| self.item(&need)).collect::<Result<_, _>>()?;
+        let items: Vec<_> = needs.map(|need| self.item(&need, Effort::Whole)).collect::<Result<_, _>>()?;
         let bytes = items.iter().map(|item| item.head.len).sum();
         Ok(Delta { items, bytes })
     }
@@ -258,9 +303,22 @@ impl Deltas {
         self.store.manifest(cut)?.ok_or(DeltaError::Unknown(cut.seq))
     }
 
-    fn item(&self, need: &Need<'_>) -> Result<Item, DeltaError> {
+    fn item(&self, need: &Need<'_>, effort: Effort) -> Result<Item, DeltaError> {
         let digest = need.entry.digest;
         let (coding, whole) = self.whole(&digest)?;
+        if !need.entry.members.is_empty() {
+            let predecessor = need.predecessor.filter(|_| effort == Effort::Apart);
+            if let Some((base, _)) = predecessor {
+                match self.opened(base, need, coding, &whole) {
+                    Ok(opened) if opened.len() < whole.len() / 2 => {
+                        return Ok(item(digest, Coding::Opened { base }, opened.into()));
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(path = %need.entry.path, %error, "an archive goes over whole"),
+                }
+            }
+            return Ok(item(digest, coding, whole));
+        }
         if let Some((base, _)) = need.predecessor.filter(|_| need.entry.size >= WORTH_PATCHING) {
             let patch = self.patch(base, digest)?;
             // A patch costs the gzip form, so it has to be clearly smaller.
@@ -294,6 +352,95 @@ impl Deltas {
         Err(StoreError::Missing(*digest).into())
     }
 
+    /// Takes small files that changed out of `needs`, and puts them into bundles.
+    fn bundles(
+        &self,
+        root: Digest,
+        base: &Manifest,
+        target: &Manifest,
+        needs: &mut Vec<Need<'_>>,
+    ) -> Result<Vec<Item>, DeltaError> {
+        let place = |manifest: &Manifest, path: &str| {
+            let found = manifest.entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok();
+            found.and_then(|at| u32::try_from(at).ok())
+        };
+        let mut places = HashMap::new();
+        for need in needs.iter().filter(|need| need.entry.size <= BUNDLED && need.entry.members.is_empty()) {
+            let path = need.entry.path.as_str();
+            // Not a file that was stored: it has no stream, and nobody compresses what needs none.
+            if need.entry.deflated.is_some()
+                && let Some(before) = base.entry(path).filter(|before| before.size <= BUNDLED)
+                && let Some(place) = place(target, path).zip(place(base, path))
+            {
+                places.insert(need.entry.digest, (place, before.digest));
+            }
+        }
+        let bases = Arc::clone(&lock(&self.bases));
+        let made = needs.par_iter().filter_map(|need| {
+            let ((entry, before), base) = *places.get(&need.entry.digest)?;
+            Some(self.bundled(&bases, need, base).map(|made| {
+                made.map(|(recipe, old, new)| (need.entry.digest, Packed { entry, before, recipe }, old, new))
+            }))
+        });
+        let mut made: Vec<_> = made.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        // Neighbours are alike.
+        made.sort_by_key(|(_, packed, ..)| packed.entry);
+        let mut items = Vec::new();
+        let (mut files, mut old, mut new) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bundle = |files: &mut Vec<Packed>, old: &mut Vec<u8>, new: &mut Vec<u8>| {
+            if !files.is_empty() {
+                let bytes = bundle::pack(root, std::mem::take(files), old, new)?;
+                items.push(item(Digest::of(&bytes), Coding::Bundle, bytes.into()));
+                old.clear();
+                new.clear();
+            }
+            Ok::<_, DeltaError>(())
+        };
+        let mut taken = HashSet::new();
+        for (digest, packed, before, after) in made {
+            if (old.len() + before.len()).max(new.len() + after.len()) as u64 > MAX_BUNDLE {
+                bundle(&mut files, &mut old, &mut new)?;
+            }
+            files.push(packed);
+            old.extend_from_slice(&before);
+            new.extend_from_slice(&after);
+            taken.insert(digest);
+        }
+        bundle(&mut files, &mut old, &mut new)?;
+        needs.retain(|need| !taken.contains(&need.entry.digest));
+        Ok(items)
+    }
+
+    /// A small file for a bundle: how its stream is made, and the plain bytes before and after. `None` if its stream is
+    /// nothing that zlib makes: it goes over as it is then.
+    fn bundled(&self, bases: &Plains, need: &Need<'_>, base: Digest) -> Result<Option<Bundled>, DeltaError> {
+        let (Coding::Deflate, stream) = self.whole(&need.entry.digest)? else { return Ok(None) };
+        let new = codec::inflate(&stream, need.entry.size)?;
+        let old = self.plain(bases, &base)?;
+        let described = deflate::guess(&stream, &new, Params::default())
+            .and_then(|params| deflate::describe(&stream, &new, params, None::<Old<'_>>));
+        Ok(described.ok().filter(|recipe| recipe.corrections() * 16 <= stream.len()).map(|recipe| (recipe, old, new)))
+    }
+
+    /// An archive by what changed inside it. `whole` is how it lies in its package.
+    fn opened(&self, base: Digest, need: &Need<'_>, coding: Coding, whole: &[u8]) -> Result<Vec<u8>, DeltaError> {
+        let bases = Arc::clone(&lock(&self.bases));
+        let old = self.plain(&bases, &base)?;
+        let new = match bases.get(&need.entry.digest) {
+            Some(plain) => Arc::clone(plain),
+            None => Arc::new(codec::decode(coding, whole, need.entry.size, None)?),
+        };
+        let started = Instant::now();
+        let caps = Caps::default();
+        let (held, members) = (ingest::streams(&old, &caps), ingest::streams(&new, &caps));
+        let opened = opened::encode(&old, &held, &new, &members)?;
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
+        if new.len() as u64 >= WORTH_PATCHING {
+            self.opening.store((new.len() as u64).saturating_mul(1_000_000) / micros, Relaxed);
+        }
+        Ok(opened)
+    }
+
     fn patch(&self, base: Digest, target: Digest) -> Result<Bytes, DeltaError> {
         let fresh = Arc::clone(&lock(&self.fresh));
         if let Some(patch) = fresh.patches.get(&(base, target)) {
@@ -312,6 +459,12 @@ impl Deltas {
     }
 }
 
+/// What is there sooner: an archive over a link of so many bytes a second, or what is left of it once it was opened here
+/// and closed there, which takes about the same time each.
+fn sooner(link: u64, opening: u64) -> Effort {
+    if link >= opening / 2 { Effort::Whole } else { Effort::Apart }
+}
+
 fn item(digest: Digest, coding: Coding, bytes: Bytes) -> Item {
     Item { head: ItemHead { digest, coding, len: bytes.len() as u64 }, bytes }
 }
@@ -319,4 +472,18 @@ fn item(digest: Digest, coding: Coding, bytes: Bytes) -> Item {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is guarded is replaced whole, so a panic elsewhere does not spoil it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_opened_where_links_are_slow() {
+        for (link, expected) in [(0, Effort::Apart), (6_250_000, Effort::Apart), (125_000_000, Effort::Whole)] {
+            assert_eq!(sooner(link, OPENING), expected, "{link}");
+        }
+        // A machine that opens slowly does not, over the same link.
+        assert_eq!(sooner(6_250_000, 10_000_000), Effort::Whole);
+    }
 }

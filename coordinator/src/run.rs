@@ -102,6 +102,7 @@ impl Coordinator {
             id: key.verifying_key().mesh(),
             key: key.verifying_key(),
             deltas,
+            effort: config.deltas.fixed(),
             commands,
             fleet: Arc::clone(&fleet),
         });

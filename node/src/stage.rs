@@ -12,8 +12,11 @@ use std::{
 
 use difusor_proto::{
     CutKey, Digest, Entry, Manifest, Signed,
+    bundle::{Bundle, MAX_BUNDLE},
     codec::{self, Coding},
+    deflate,
     limits::MAX_ITEM_HEAD,
+    opened,
     store::{Form, PackWriter, Store, StoreError},
     wire::{self, CloseCode, DeltaHead, ItemHead},
 };
@@ -26,6 +29,10 @@ const UNIT: u64 = 64 << 10;
 
 /// Bytes by which a coded blob may exceed its plain size: frames of what cannot be compressed.
 const SLACK: u64 = 4096;
+
+/// Plain bytes of the members of an archive that are in memory at once, in sizes of the archive: two large ones and their
+/// predecessors, which deflate to a quarter.
+const MEMBERS: u64 = 6;
 
 /// Why a delta stream ended early.
 #[derive(Debug, thiserror::Error)]
@@ -259,6 +266,11 @@ impl Stage {
         for _ in 0..head.items {
             // A stream that ends early brought too little: what is missing is asked for.
             let Some(item) = wire::read_frame::<ItemHead>(stream, MAX_ITEM_HEAD).await? else { break };
+            if item.coding == Coding::Bundle {
+                work.start().await?;
+                self.bundle(stream, item, budget).await?;
+                continue;
+            }
             let entry = lock(&self.missing).get(&item.digest).cloned();
             let size = entry.as_ref().map(|entry| entry.size);
             let most = size.or_else(|| self.size_of(&item.digest)).map_or(0, |size| size.saturating_add(SLACK));
@@ -267,10 +279,15 @@ impl Stage {
                 return Err(StageError::rules(CloseCode::Oversize, detail));
             }
             let base = match item.coding {
-                Coding::Patch { base } => self.base_size(base).await?,
+                Coding::Patch { base } | Coding::Opened { base } => self.base_size(base).await?,
                 _ => 0,
             };
-            let needed = item.len.saturating_add(size.unwrap_or(0)).saturating_add(base);
+            let plain = match item.coding {
+                // The members of the archive and of its predecessor, as far as they are known before.
+                Coding::Opened { .. } => size.unwrap_or(0).saturating_mul(MEMBERS),
+                _ => 0,
+            };
+            let needed = item.len.saturating_add(size.unwrap_or(0)).saturating_add(base).saturating_add(plain);
             if needed > BATCH {
                 // What waits in the batch holds some of the budget: it goes first.
                 work.start().await?;
@@ -287,10 +304,94 @@ impl Stage {
         work.finish().await
     }
 
+    /// Takes in a bundle of small files. Those that do not verify stay missing.
+    async fn bundle(
+        self: &Arc<Self>,
+        stream: &mut RecvStream,
+        item: ItemHead,
+        budget: &Budget,
+    ) -> Result<(), StageError> {
+        if item.len > MAX_BUNDLE {
+            return Err(StageError::rules(CloseCode::Oversize, format!("{} bytes for a bundle", item.len)));
+        }
+        let missing: u64 = lock(&self.missing).values().map(|entry| entry.size).sum();
+        let _permit = budget.take(item.len.saturating_add(2 * missing.min(MAX_BUNDLE))).await?;
+        let mut coded = vec![0; usize::try_from(item.len).map_err(|e| StageError::rules(CloseCode::Oversize, e))?];
+        stream.read_exact(&mut coded).await.map_err(|error| StageError::Broken(error.to_string()))?;
+        *lock(&self.received) += item.len;
+        let stage = Arc::clone(self);
+        let kept = tokio::task::spawn_blocking(move || stage.unpack(&coded)).await;
+        kept.map_err(|error| StageError::Broken(error.to_string()))?
+    }
+
+    /// Unpacks, verifies and writes the files of a bundle.
+    fn unpack(&self, coded: &[u8]) -> Result<(), StageError> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "a bundle does not unpack");
+            Ok(())
+        };
+        let bundle = match Bundle::read(coded) {
+            Ok(bundle) => bundle,
+            Err(error) => return wrong(&error),
+        };
+        let Some(base) = self.manifest_of(bundle.base())? else { return wrong(&"the cut before is not here") };
+        let files = match bundle.files(&self.manifest, &base) {
+            Ok(files) => files,
+            Err(error) => return wrong(&error),
+        };
+        let mut old = Vec::new();
+        for (_, _, before) in &files {
+            let Some(blob) = self.store.blob(&before.digest, Form::Identity)? else {
+                return wrong(&"a file of the cut before is not here");
+            };
+            old.extend(blob.read().map_err(StoreError::Io)?);
+        }
+        let size = files.iter().map(|(_, entry, _)| entry.size).sum();
+        let plain = match bundle.unpack(&old, size) {
+            Ok(plain) => plain,
+            Err(error) => return wrong(&error),
+        };
+        drop(old);
+        let mut rest = plain.as_slice();
+        let mut cut = |entry: &Entry| usize::try_from(entry.size).ok().and_then(|len| rest.split_off(..len));
+        let files = files.into_iter().map(|(packed, entry, _)| (packed, entry, cut(entry).unwrap_or_default()));
+        let files: Vec<_> = files.collect();
+        files.par_iter().try_for_each(|(packed, entry, plain)| {
+            let is_wanted = lock(&self.missing).contains_key(&entry.digest);
+            if !is_wanted || Digest::of(plain) != entry.digest {
+                return Ok(());
+            }
+            // Browsers are handed the stream itself: it has to be one, and of these bytes.
+            let stream = deflate::rebuild(plain, &packed.recipe, None).ok();
+            let stream = stream.filter(|stream| codec::inflate(stream, entry.size).is_ok_and(|back| back == **plain));
+            let Some(stream) = stream else { return Ok(()) };
+            self.write(entry, Coding::Deflate, &stream, plain)
+        })?;
+        Ok(())
+    }
+
+    /// The list of a cut that is here.
+    fn manifest_of(&self, root: &Digest) -> Result<Option<Manifest>, StoreError> {
+        let Some(cut) = self.store.cuts()?.into_iter().find(|cut| cut.root == *root) else { return Ok(None) };
+        // It was verified when it came, and the store compares its digest.
+        let signed = self.store.manifest(&cut)?;
+        Ok(signed.and_then(|signed| Manifest::decode(signed.bytes()).ok()).map(|(_, manifest)| manifest))
+    }
+
+    /// Writes a blob that was verified.
+    fn write(&self, entry: &Entry, coding: Coding, coded: &[u8], plain: &[u8]) -> Result<(), StageError> {
+        self.pack.blob(entry.digest, coding, entry.size, coded).map_err(StoreError::Io)?;
+        if coding != Coding::Identity {
+            self.plain.blob(entry.digest, Coding::Identity, entry.size, plain).map_err(StoreError::Io)?;
+        }
+        lock(&self.missing).remove(&entry.digest);
+        Ok(())
+    }
+
     /// Decodes, verifies and writes one blob.
     fn keep(&self, entry: &Entry, item: ItemHead, coded: &[u8], budget: &Budget) -> Result<(), StageError> {
         let base = match item.coding {
-            Coding::Patch { base } => self.store.blob(&base, Form::Identity)?,
+            Coding::Patch { base } | Coding::Opened { base } => self.store.blob(&base, Form::Identity)?,
             _ => None,
         };
         let base = base.map(|blob| {
@@ -299,15 +400,22 @@ impl Stage {
         });
         let base = base.transpose().map_err(StoreError::Io)?;
         let mut plain = budget.buffer(entry.size);
-        let decoded = codec::decode_into(item.coding, coded, entry.size, base.as_deref(), &mut plain);
+        let decoded = match item.coding {
+            Coding::Opened { .. } => opened::decode(coded, base.as_deref().unwrap_or_default(), entry.size)
+                .map(|archive| plain = archive)
+                .map_err(|error| error.to_string()),
+            coding => codec::decode_into(coding, coded, entry.size, base.as_deref(), &mut plain)
+                .map_err(|error| error.to_string()),
+        };
         base.into_iter().for_each(|base| budget.give(base));
         match decoded {
             Ok(()) if Digest::of_parallel(&plain) == entry.digest => {
-                self.pack.blob(entry.digest, item.coding, entry.size, coded).map_err(StoreError::Io)?;
-                if item.coding != Coding::Identity {
-                    self.plain.blob(entry.digest, Coding::Identity, entry.size, &plain).map_err(StoreError::Io)?;
-                }
-                lock(&self.missing).remove(&entry.digest);
+                // An archive that came opened rests as it is: nothing but its bytes is kept of it.
+                let (coding, coded) = match item.coding {
+                    Coding::Opened { .. } => (Coding::Identity, plain.as_slice()),
+                    coding => (coding, coded),
+                };
+                self.write(entry, coding, coded, &plain)?;
             }
             Ok(()) => tracing::warn!(path = %entry.path, "a blob has other bytes than the manifest says"),
             Err(error) => tracing::warn!(path = %entry.path, %error, "a blob does not decode"),

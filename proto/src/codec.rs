@@ -1,5 +1,5 @@
 //! How a blob travels and rests: as it is, as its deflate stream, as a zstd frame, or as a zstd frame against a
-//! predecessor.
+//! predecessor. Archives that travel [opened](crate::opened) rest as they are.
 //!
 //! Every decoder here is given the exact plain size by a signed manifest, writes no more than that, and promises
 //! nothing about the content: the caller compares digests. A patch applied to the wrong predecessor is an error or
@@ -24,6 +24,13 @@ pub enum Coding {
         /// That blob.
         base: Digest,
     },
+    /// An archive by what changed inside it since another one; only on the wire, and not decoded here.
+    Opened {
+        /// The other one.
+        base: Digest,
+    },
+    /// Several files by what changed in them, a [bundle](crate::bundle); only on the wire, and not decoded here.
+    Bundle,
 }
 
 /// Why bytes did not decode.
@@ -46,6 +53,9 @@ pub enum CodecError {
     /// The announced size is above [`MAX_FILE_BYTES`].
     #[error("{0} plain bytes are more than a file may have")]
     TooLarge(u64),
+    /// An opened archive or a bundle where none can be.
+    #[error("an opened archive or a bundle where none can be")]
+    Opened,
     /// A patch came without its predecessor.
     #[error("the predecessor {0} of a patch is missing")]
     NoBase(Digest),
@@ -136,6 +146,7 @@ pub fn decode_into(
         }
         Coding::Deflate => inflate_into(coded, size, plain),
         Coding::Zstd => unframe(&mut DCtx::create(), coded, size, plain),
+        Coding::Opened { .. } | Coding::Bundle => Err(CodecError::Opened),
         Coding::Patch { base: name } => {
             let base = base.ok_or(CodecError::NoBase(name))?;
             let mut context = DCtx::create();

@@ -9,8 +9,10 @@
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
+pub mod bundle;
 pub mod clock;
 pub mod codec;
+pub mod deflate;
 pub mod digest;
 pub mod flip;
 pub mod ids;
@@ -18,6 +20,7 @@ pub mod label;
 pub mod limits;
 pub mod manifest;
 pub mod media;
+pub mod opened;
 pub mod path;
 pub mod plan;
 pub mod process;

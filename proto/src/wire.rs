@@ -8,9 +8,10 @@
 //! the connection ends. A frame is a length (u32, little-endian) and that many bytes of postcard.
 //!
 //! **Deltas.** For each cut a node lacks, the coordinator opens one unidirectional stream: a [`DeltaHead`] frame, then
-//! for every blob an [`ItemHead`] frame and the coded bytes behind it. The node verifies the manifest, decodes and
-//! digests each blob, and answers [`FromNode::Staged`] once all is on disk. What did not verify or did not come it asks
-//! for with [`FromNode::Want`]; the answer is another stream of the same form.
+//! for every blob, or [bundle](crate::bundle) of them, an [`ItemHead`] frame and the coded bytes behind it. The node
+//! verifies the manifest, decodes and digests each blob, and answers [`FromNode::Staged`] once all is on disk. What did
+//! not verify or did not come it asks for with [`FromNode::Want`]; the answer is another stream of the same form, in
+//! which every blob is whole.
 //!
 //! **Flips** come on the control stream, signed; the node answers [`FromNode::Flipped`] when it serves the cut.
 //!
@@ -138,16 +139,16 @@ pub struct DeltaHead {
     pub cut: CutKey,
     /// Its manifest; absent when the stream only brings what was asked for again.
     pub manifest: Option<Signed<Manifest>>,
-    /// Blobs that follow.
+    /// Blobs and bundles that follow.
     pub items: u32,
     /// Coded bytes that follow, without heads.
     pub bytes: u64,
 }
 
-/// Goes before the coded bytes of one blob.
+/// Goes before the coded bytes of one blob or bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemHead {
-    /// BLAKE3 of the plain bytes.
+    /// BLAKE3 of the plain bytes; of a bundle, of its coded ones.
     pub digest: Digest,
     /// How the bytes that follow are coded.
     pub coding: Coding,

@@ -24,6 +24,7 @@ mod local;
 mod names;
 pub mod refusal;
 mod second;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -33,10 +34,13 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 use difusor_proto::{Digest, Entry, Sha256, SitePath, codec::Coding, limits, media};
 
-pub use self::refusal::{Reason, Refusal};
 use self::{
     archive::{Archive, Budget},
     walk::{File, Walk},
+};
+pub use self::{
+    refusal::{Reason, Refusal},
+    streams::streams,
 };
 
 /// Bounds on what a package may hold. Whatever inner archives hold is counted in.

@@ -33,7 +33,8 @@ pub enum Form {
 impl From<Coding> for Form {
     fn from(coding: Coding) -> Self {
         match coding {
-            Coding::Identity => Self::Identity,
+            // Opened archives and bundles never rest as such.
+            Coding::Identity | Coding::Opened { .. } | Coding::Bundle => Self::Identity,
             Coding::Deflate => Self::Deflate,
             Coding::Zstd => Self::Zstd,
             Coding::Patch { .. } => Self::Patch,

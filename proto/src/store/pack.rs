@@ -102,6 +102,9 @@ impl Record {
             Coding::Deflate => (1, [0; 32]),
             Coding::Zstd => (2, [0; 32]),
             Coding::Patch { base } => (3, *base.as_bytes()),
+            // Refused before it gets here, and by whoever reads it.
+            Coding::Opened { base } => (4, *base.as_bytes()),
+            Coding::Bundle => (5, [0; 32]),
         };
         let mut bytes = Vec::with_capacity(HEADER);
         bytes.extend_from_slice(RECORD);
@@ -188,6 +191,9 @@ impl PackWriter {
     /// What writing the file gives; the pack must then be dropped.
     pub fn blob(&self, digest: Digest, coding: Coding, size: u64, bytes: &[u8]) -> io::Result<()> {
         let check = match coding {
+            Coding::Opened { .. } | Coding::Bundle => {
+                return Err(io::Error::other("archives and bundles rest as what is in them"));
+            }
             Coding::Identity => check_of(&digest),
             _ => check_of(&Digest::of(bytes)),
         };

@@ -161,3 +161,46 @@ async fn bombs_do_not_go_off() {
     assert!(grown < 48 << 20, "the node took {} MB for bombs", grown >> 20);
     siege.lift().await;
 }
+
+/// What is taken apart is believed no more than what is whole: whatever a bundle or an opened archive should have given
+/// and did not is asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn bundles_and_opened_archives_that_are_none() {
+    let siege = Siege::lay().await;
+    let target = siege.items[0].head.digest;
+    let held = siege.manifests[1].entries[0].digest;
+    for base in [held, Digest::of(b"nowhere")] {
+        let opened = recoded(target, Coding::Opened { base }, vec![7; 64]);
+        asked_again(&siege, "an opened archive that is none", opened).await;
+    }
+    let (bundles, rest): (Vec<_>, Vec<_>) =
+        siege.thin.iter().cloned().partition(|item| item.head.coding == Coding::Bundle);
+    assert_eq!(bundles.len(), 1, "the night has no small files that change");
+    let mut bundled: Vec<_> = siege.items.iter().map(|item| item.head.digest).collect();
+    bundled.retain(|digest| rest.iter().all(|item| item.head.digest != *digest));
+    bundled.sort();
+    assert!(bundled.len() > 5, "{} files in the bundle", bundled.len());
+    let whole = &bundles[0].bytes;
+    let garbage = recoded(bundles[0].head.digest, Coding::Bundle, vec![0xff; 200]);
+    let cut = recoded(bundles[0].head.digest, Coding::Bundle, whole[..whole.len() - 40].to_vec());
+    for (what, bad) in [("spoiled", spoiled(&bundles[0])), ("garbage", garbage), ("cut off", cut)] {
+        let before = siege.counted("blob").await;
+        let items: Vec<_> = std::iter::once(bad).chain(rest.iter().cloned()).collect();
+        let head = DeltaHead { items: u32::try_from(items.len()).unwrap(), ..siege.head() };
+        let mut victim = siege.victim().await;
+        victim.delta(&head, &items).await;
+        let mut wanted = victim.wanted().await;
+        wanted.sort();
+        assert_eq!(wanted, bundled, "a bundle that is {what}");
+        siege.repelled(what, "blob", before).await;
+        CloseCode::Done.close(&victim.connection);
+    }
+    let mut endless = bundles[0].clone();
+    endless.head.len = 1 << 40;
+    siege
+        .attack("a bundle of a terabyte", CloseCode::Oversize, async |victim| {
+            victim.delta(&siege.head(), &[endless.clone()]).await;
+        })
+        .await;
+    siege.lift().await;
+}

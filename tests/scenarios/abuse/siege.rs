@@ -2,7 +2,7 @@
 //! nothing of it may have left a trace.
 
 use difusor_coordinator::{
-    delta::{Deltas, Item},
+    delta::{Deltas, Effort, Item},
     run::Ready,
     state::State,
 };
@@ -28,6 +28,8 @@ pub(crate) struct Siege {
     pub(crate) manifests: [Manifest; 3],
     /// What a holder of the second cut lacks for the third.
     pub(crate) items: Vec<Item>,
+    /// The same, taken apart as for a slow link.
+    pub(crate) thin: Vec<Item>,
     /// What a holder of the first cut lacked for the second.
     pub(crate) old_items: Vec<Item>,
     /// The last flip that the real coordinator made.
@@ -52,8 +54,9 @@ impl Siege {
         let signed = cuts.map(|cut| store.manifest(&cut).unwrap().unwrap());
         let manifests = signed.each_ref().map(|signed| signed.open(&key.verifying_key()).unwrap());
         let deltas = Deltas::new(store, key.verifying_key(), 0);
-        let items = deltas.between(Some(&second), &third).unwrap().items.clone();
-        let old_items = deltas.between(Some(&first), &second).unwrap().items.clone();
+        let items = deltas.between(Some(&second), &third, Effort::Whole).unwrap().items.clone();
+        let thin = deltas.between(Some(&second), &third, Effort::Apart).unwrap().items.clone();
+        let old_items = deltas.between(Some(&first), &second, Effort::Whole).unwrap().items.clone();
         drop(deltas);
 
         let rogue = Rogue::listen(&rig, &rig.authority().coordinator_identity().unwrap());
@@ -63,7 +66,7 @@ impl Siege {
         let served = served(&rig.mesh, &rig.mesh.nodes[0]).await;
         let mark = status(&rig.mesh.nodes[0]).await.unwrap().mark;
         assert_eq!(mark.root, Some(second.root));
-        Self { rig, rogue, key, cuts, signed, manifests, items, old_items, flip, served, mark }
+        Self { rig, rogue, key, cuts, signed, manifests, items, thin, old_items, flip, served, mark }
     }
 
     pub(crate) fn public(&self) -> VerifyingKey {

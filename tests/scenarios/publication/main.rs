@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "what a run measured is worth reading")]
 
+mod archives;
 mod arrival;
 mod catch_up;
 mod command_line;
