@@ -1,3 +1,5 @@
+//! Certificates that are read again: pairs that fit and do not, files that change, handshakes before and after.
+
 use std::{fs, time::Duration};
 
 use rcgen::{CertifiedKey as Made, KeyPair, generate_simple_self_signed};

@@ -1,3 +1,5 @@
+//! Plain HTTP: where it leads, what it refuses, and the files of challenges.
+
 use std::{fs, str::from_utf8};
 
 use proptest::prelude::*;

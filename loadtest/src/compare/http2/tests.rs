@@ -1,3 +1,5 @@
+//! The counting client of HTTP/2 against frames that are right and wrong.
+
 use super::super::request::sample;
 use super::*;
 
