@@ -62,13 +62,9 @@ impl Recipe {
         self.len == 0
     }
 
-    /// How zlib was told to deflate, as it seems.
-    pub fn params(&self) -> Params {
-        self.params
-    }
-
     /// How many blocks are not told apart, as those of one program with one setting are not.
-    pub fn kinds_of_blocks(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn kinds_of_blocks(&self) -> usize {
         self.blocks.len()
     }
 
