@@ -4,20 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use difusor_proto::{
-    Zone,
-    limits::MAX_PACKAGE_BYTES,
-    process,
-    store::{Store, StoreError},
-    token::Token,
-};
+use difusor_proto::{Zone, limits::MAX_PACKAGE_BYTES, process, store::Store, token::Token};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -26,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, set_header::SetResponseHeaderLayer};
 
 use crate::{
+    archive::ArchiveError,
     driver::view,
     mesh::Mesh,
     publish::{self, PublishError, Publisher},
@@ -63,6 +58,25 @@ pub struct ApiError {
     pub error: String,
     /// The report, if a package was refused.
     pub report: Option<publish::Report>,
+}
+
+/// A cut of the archive, and what is kept of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The cut.
+    #[serde(flatten)]
+    pub archived: publish::Archived,
+    /// Bytes that it takes on the disk; none while it is being written.
+    pub at_rest: u64,
+    /// True if its package is kept as it came.
+    pub verbatim: bool,
+}
+
+/// Which cuts are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Which {
+    /// Number or label of one; all, if it is missing.
+    pub cut: Option<String>,
 }
 
 /// A new invitation.
@@ -108,6 +122,7 @@ fn router(api: Arc<Api>) -> Router {
         .route("/", get(console))
         .route("/api/v1/status", get(status))
         .route("/api/v1/history", get(history))
+        .route("/api/v1/history/verify", get(verify))
         .route("/api/v1/packages/{cut}", get(export))
         .merge(changes)
         .layer(DefaultBodyLimit::disable())
@@ -143,8 +158,39 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
     Json(fleet).into_response()
 }
 
-async fn history(State(api): State<Arc<Api>>) -> Json<Vec<publish::Archived>> {
-    Json(api.publisher.archive())
+async fn history(State(api): State<Arc<Api>>) -> Result<Json<Vec<Listed>>, ApiError> {
+    let held = api.publisher.packages().held().map_err(PublishError::from)?;
+    let listed = api.publisher.archive().into_iter().map(|archived| {
+        // A cut that is being written is not at rest yet.
+        let at_rest = held.iter().find(|at_rest| at_rest.cut == archived.cut);
+        let bytes = at_rest.map_or(0, |at_rest| at_rest.bytes);
+        Listed { at_rest: bytes, verbatim: at_rest.is_none_or(|at_rest| at_rest.base.is_none()), archived }
+    });
+    Ok(Json(listed.collect()))
+}
+
+/// Makes every package again, or one, and compares it: a line of JSON ([`Verified`](crate::archive::Verified)) for each as soon as it is known.
+async fn verify(State(api): State<Arc<Api>>, Query(which): Query<Which>) -> Result<Response, ApiError> {
+    let one = which.cut.map(|cut| api.publisher.find(&cut)).transpose()?;
+    let packages = Arc::clone(api.publisher.packages());
+    let mut held = packages.held().map_err(PublishError::from)?;
+    held.retain(|at_rest| one.is_none_or(|one| at_rest.cut == one));
+    let (lines, stream) = mpsc::channel::<std::io::Result<Bytes>>(2);
+    tokio::task::spawn_blocking(move || {
+        for at_rest in &held {
+            let verified = packages.verify(at_rest);
+            if let Some(problem) = &verified.problem {
+                tracing::error!(seq = verified.cut.seq, problem, "a package of the archive");
+            }
+            let line = serde_json::to_string(&verified).map_err(std::io::Error::other);
+            if lines.blocking_send(line.map(|line| format!("{line}\n").into())).is_err() {
+                break;
+            }
+        }
+        packages.rest();
+    });
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((headers, Body::from_stream(ReceiverStream::new(stream))).into_response())
 }
 
 async fn publish(
@@ -188,29 +234,20 @@ async fn invite(State(api): State<Arc<Api>>, Query(invite): Query<Invite>) -> Re
 
 async fn export(State(api): State<Arc<Api>>, Path(cut): Path<String>) -> Result<Response, ApiError> {
     let key = api.publisher.find(&cut)?;
-    let store = api.store.clone();
-    let digest = api.publisher.archive().into_iter().find(|archived| archived.cut == key).map(|a| a.package.digest);
-    // Read once before the first byte goes out: what the disk has spoiled must not leave as if it were whole.
-    let found = tokio::task::spawn_blocking(move || {
-        let Some(blob) = store.package(&key)? else { return Ok(None) };
-        if digest.is_some_and(|digest| !blob.is(&digest).unwrap_or(false)) {
-            let why = format!("the package of cut {} has other bytes on disk than it came with", key.seq);
-            return Err(StoreError::Damaged(why));
-        }
-        Ok(Some(blob))
-    });
-    let found = found.await.map_err(|error| PublishError::Internal(error.to_string()))?.map_err(PublishError::from)?;
-    let blob = found.ok_or(PublishError::Unknown(cut))?;
+    let packages = Arc::clone(api.publisher.packages());
+    // Read, or made again, and compared before the first byte goes out: what the disk has spoiled must not leave as if it
+    // were whole.
+    let found = tokio::task::spawn_blocking(move || packages.package(&key)).await;
+    let package = found.map_err(|error| PublishError::Internal(error.to_string()))?.map_err(PublishError::from)?;
     let (pieces, stream) = mpsc::channel(2);
-    let length = blob.len();
+    let length = package.len();
     tokio::task::spawn_blocking(move || {
         let mut at = 0;
         while at < length {
             let size = PIECE.min(usize::try_from(length - at).unwrap_or(PIECE));
-            let mut piece = vec![0; size];
-            let read = blob.read_at(&mut piece, at).map(|()| piece);
-            let failed = read.is_err();
-            if pieces.blocking_send(read).is_err() || failed {
+            let piece = package.piece(at, size);
+            let failed = piece.is_err();
+            if pieces.blocking_send(piece).is_err() || failed {
                 return;
             }
             at += size as u64;
@@ -244,7 +281,10 @@ impl From<PublishError> for ApiError {
             PublishError::Refused(report) => (422, Some(*report)),
             PublishError::Unknown(_) => (404, None),
             PublishError::Upload(_) => (400, None),
-            PublishError::Store(_) | PublishError::Delta(_) | PublishError::Internal(_) => (500, None),
+            PublishError::Archive(ArchiveError::Unknown(_)) => (404, None),
+            PublishError::Store(_) | PublishError::Delta(_) | PublishError::Archive(_) | PublishError::Internal(_) => {
+                (500, None)
+            }
         };
         Self { status, error: text, report }
     }

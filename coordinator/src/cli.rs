@@ -18,6 +18,7 @@ use difusor_proto::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    api::Listed,
     authority::Authority,
     client::{Client, ClientError},
     config::{Config, TEMPLATE},
@@ -81,11 +82,14 @@ enum Do {
         #[arg(long)]
         json: bool,
     },
-    /// List every cut of the archive
+    /// List every cut of the archive, or prove that each is what came
+    #[command(args_conflicts_with_subcommands = true)]
     History {
         /// As JSON
         #[arg(long)]
         json: bool,
+        #[command(subcommand)]
+        command: Option<History>,
     },
     /// Write a package of the archive to a file, bit for bit
     Export {
@@ -99,6 +103,19 @@ enum Do {
     Rollback {
         /// Number or label of the cut
         cut: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum History {
+    /// Make every package again and compare its SHA-256 with that of the institute's file (exit code 1 if one differs)
+    Verify {
+        /// Number or label of one cut
+        #[arg(long)]
+        cut: Option<String>,
+        /// A line of JSON for each cut
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -164,7 +181,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             publish(&client, &file, request).await?;
         }
         Some(Do::Status { json }) => status(&client, json).await?,
-        Some(Do::History { json }) => history(&client, json).await?,
+        Some(Do::History { command: Some(History::Verify { cut, json }), .. }) => {
+            return verify(&client, cut.as_deref(), json).await;
+        }
+        Some(Do::History { json, command: None }) => history(&client, json).await?,
         Some(Do::Export { cut, output }) => {
             let bytes = client.export(&cut, &output).await?;
             println!("{}: {bytes} bytes", output.display());
@@ -299,14 +319,14 @@ async fn history(client: &Client, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     println!(
-        "{:>5} {:<14} {:>12} {:>12} {:>6}  sha256 of the package",
-        "cut", "label", "package B", "plain B", "files"
+        "{:>5} {:<14} {:>12} {:>12} {:>12} {:>6}  sha256 of the package",
+        "cut", "label", "package B", "kept in B", "plain B", "files"
     );
-    for archived in archive {
+    for Listed { archived, at_rest, .. } in archive {
         let (cut, package) = (archived.cut, archived.package);
         let (plain, files) = (archived.plain_bytes, archived.entries);
         println!(
-            "{:>5} {:<14} {:>12} {plain:>12} {files:>6}  {}",
+            "{:>5} {:<14} {:>12} {at_rest:>12} {plain:>12} {files:>6}  {}",
             cut.seq,
             cut.label.to_string(),
             package.size,
@@ -314,4 +334,28 @@ async fn history(client: &Client, json: bool) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+async fn verify(client: &Client, cut: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
+    let (mut whole, mut damaged, mut package, mut at_rest) = (0_u64, 0_u64, 0_u64, 0_u64);
+    client
+        .verify(cut, |seen| {
+            match seen.problem {
+                None => whole += 1,
+                Some(_) => damaged += 1,
+            }
+            (package, at_rest) = (package + seen.package, at_rest + seen.at_rest);
+            if json {
+                println!("{}", serde_json::to_string(&seen).unwrap_or_default());
+                return;
+            }
+            let kept = if seen.verbatim { "as it came" } else { "told" };
+            let verdict = seen.problem.unwrap_or_else(|| seen.sha256.to_string());
+            println!("{:>5} {:<14} {kept:<10} {:>6} ms  {verdict}", seen.cut.seq, seen.cut.label.to_string(), seen.ms);
+        })
+        .await?;
+    if !json {
+        println!("{whole} packages are what came, {damaged} are not; {package} bytes are kept in {at_rest}");
+    }
+    Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -15,9 +15,10 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    api::{ApiError, Invitation, Invite},
+    api::{ApiError, Invitation, Invite, Listed, Which},
+    archive::Verified,
     fleet::Fleet,
-    publish::{self, Accepted, Archived},
+    publish::{self, Accepted},
 };
 
 /// Piece of a file on its way up.
@@ -69,8 +70,30 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn history(&self) -> Result<Vec<Archived>, ClientError> {
+    pub async fn history(&self) -> Result<Vec<Listed>, ClientError> {
         self.json(Method::GET, "/api/v1/history".into(), empty()).await
+    }
+
+    /// Has every package made again and compared, or one, and shows what came of each as soon as it is known.
+    ///
+    /// # Errors
+    /// [`ClientError`]; also if the coordinator breaks off before the last.
+    pub async fn verify(&self, cut: Option<&str>, mut show: impl FnMut(Verified)) -> Result<(), ClientError> {
+        let target = with_query("/api/v1/history/verify", &Which { cut: cut.map(str::to_owned) })?;
+        let answer = self.send(Method::GET, target, empty(), None).await?;
+        if !answer.status().is_success() {
+            return Err(error_of(answer).await);
+        }
+        let (mut body, mut rest) = (answer.into_body(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.context("the coordinator broke off")?.into_data() else { continue };
+            rest.extend_from_slice(&piece);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                show(serde_json::from_slice(&line).context("an answer of another version of the coordinator")?);
+            }
+        }
+        Ok(())
     }
 
     /// Makes an invitation.

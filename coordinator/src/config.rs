@@ -30,6 +30,10 @@ pub struct Config {
     pub deltas: DeltasConfig,
     /// Memory for the plain bytes of the last cut, from which the next delta is made.
     pub base_memory: Bytes,
+    /// Cuts from one that is kept as it came to the next; those between are kept by what changed in them.
+    pub keyframe_every: u64,
+    /// The newest cuts, which are kept as they came.
+    pub verbatim_cuts: usize,
 }
 
 /// How much is done for a delta.
@@ -68,6 +72,8 @@ impl Default for Config {
             congestion: Congestion::default(),
             deltas: DeltasConfig::default(),
             base_memory: Bytes(512 << 20),
+            keyframe_every: 32,
+            verbatim_cuts: 8,
         }
     }
 }

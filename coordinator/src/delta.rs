@@ -252,11 +252,20 @@ impl Deltas {
         if let Some(delta) = slot.as_ref() {
             return Ok(Arc::clone(delta));
         }
+        // One that is not in the store yet is in memory.
+        let coding = base.map(|base| self.store.package(base)).transpose()?.flatten().map(|package| package.coding());
+        let is_here = !matches!(coding, Some(Coding::Opened { .. }));
         let base = base.map(|base| self.manifest(base)).transpose()?;
         let manifest = self.manifest(target)?;
         let mut needs = plan::needs(base.as_deref(), &manifest);
+        if !is_here {
+            // The files of an old cut are not at hand any more: whatever is told by them goes over as it is.
+            needs.iter_mut().for_each(|need| need.predecessor = None);
+        }
         let bundles = match (base.as_deref(), &pair.0) {
-            (Some(base), Some(root)) if effort == Effort::Apart => self.bundles(*root, base, &manifest, &mut needs)?,
+            (Some(base), Some(root)) if effort == Effort::Apart && is_here => {
+                self.bundles(*root, base, &manifest, &mut needs)?
+            }
             _ => Vec::new(),
         };
         let items = needs.par_iter().map(|need| self.item(need, effort)).collect::<Result<Vec<_>, _>>()?;

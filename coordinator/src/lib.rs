@@ -1,11 +1,12 @@
 //! The coordinator: takes packages in, keeps them, and rolls every cut out to the nodes.
 //!
 //! Along the data flow: [`api`] receives a package; [`ingest`] verifies it; [`publish`] gives it a number, a signed
-//! manifest and a place in the store; [`delta`] says what each node lacks; [`rollout`] decides who is offered what and
+//! manifest and a place in the store; [`archive`] keeps it; [`delta`] says what each node lacks; [`rollout`] decides who is offered what and
 //! when all flip; [`mesh`] carries that over QUIC. [`authority`] and [`registry`] say who is a node; [`fleet`] is what
 //! the console shows.
 
 pub mod api;
+pub mod archive;
 pub mod authority;
 pub mod cli;
 pub mod client;

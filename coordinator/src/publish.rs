@@ -20,9 +20,10 @@ use difusor_proto::{
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::{
+    archive::{Archive, ArchiveError, spans},
     delta::{DeltaError, Deltas},
     driver::{Command, Commands, FleetView, view},
     fleet::CutView,
@@ -110,6 +111,9 @@ pub enum PublishError {
     /// The deltas.
     #[error(transparent)]
     Delta(#[from] DeltaError),
+    /// A package of the archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// No such cut in the archive.
     #[error("cut {0} is not in the archive: see `difusor-coordinator history`")]
     Unknown(String),
@@ -153,7 +157,10 @@ pub struct Publisher {
     commands: Commands,
     fleet: FleetView,
     refused: PathBuf,
+    packages: Arc<Archive>,
     archive: Mutex<Vec<Archived>>,
+    /// Rings when a package was taken in.
+    pub taken_in: Arc<Notify>,
     /// One package at a time: each gets its number after the one before it.
     turn: tokio::sync::Mutex<()>,
 }
@@ -176,6 +183,7 @@ impl Publisher {
         store: Store,
         key: Arc<SigningKey>,
         deltas: Arc<Deltas>,
+        packages: Arc<Archive>,
         commands: Commands,
         fleet: FleetView,
         refused: PathBuf,
@@ -183,7 +191,13 @@ impl Publisher {
         let cuts = store.cuts()?;
         let archive = cuts.iter().map(|cut| Ok(Archived::of(*cut, deltas.manifest(cut)?.as_ref())));
         let archive = Mutex::new(archive.collect::<Result<_, DeltaError>>()?);
-        Ok(Self { store, key, deltas, commands, fleet, refused, archive, turn: tokio::sync::Mutex::default() })
+        let (taken_in, turn) = Default::default();
+        Ok(Self { store, key, deltas, packages, commands, fleet, refused, archive, taken_in, turn })
+    }
+
+    /// The packages of the archive.
+    pub fn packages(&self) -> &Arc<Archive> {
+        &self.packages
     }
 
     /// Every cut, oldest first.
@@ -222,6 +236,7 @@ impl Publisher {
             Outcome::Archived => self.decide(accepted.cut.seq).await?,
             Outcome::Unchanged => {}
         }
+        self.taken_in.notify_one();
         let store = self.store.clone();
         // Only makes the next start faster: the packs are durable.
         tokio::task::spawn_blocking(move || store.settle().map_err(|error| tracing::warn!(%error, "settling")));
@@ -238,6 +253,10 @@ impl Publisher {
         let cut = self.find(name)?;
         // Whatever a node may have served is at most this.
         let from = self.lock().last().map_or(cut.seq, |newest| newest.cut.seq);
+        let packages = Arc::clone(&self.packages);
+        // Its files are needed now.
+        let expanded = tokio::task::spawn_blocking(move || packages.expand(&cut)).await;
+        expanded.map_err(|error| PublishError::Internal(error.to_string()))??;
         self.show(&cut, 0, unix_us());
         self.plan(Planned { cut, kind: FlipKind::Rollback { from } }).await?;
         Ok(cut)
@@ -249,6 +268,9 @@ impl Publisher {
         for Planned { cut, kind } in state.planned() {
             tracing::info!(seq = cut.seq, label = %cut.label, ?kind, "carrying out what was ordered before the last stop");
             self.show(cut, 0, unix_us());
+            if let Err(error) = self.packages.expand(cut) {
+                tracing::error!(seq = cut.seq, %error, "its files are not here: nodes that lack them cannot take it");
+            }
             let _ = self.commands.send(Command::Event(Event::Publish { cut: *cut, kind: *kind, durable: true }));
         }
         let planned = state.planned().iter().map(|order| order.cut.seq).max().unwrap_or(0);
@@ -389,12 +411,7 @@ impl Publisher {
         signed: &Signed<Manifest>,
         sources: &[ingest::Source],
     ) -> Result<(), StoreError> {
-        for source in sources {
-            let range = usize::try_from(source.at).ok().zip(usize::try_from(source.at + source.len).ok());
-            let coded = range.and_then(|(from, to)| package.get(from..to));
-            let coded = coded.ok_or_else(|| StoreError::Damaged("a span outside its package".into()))?;
-            pack.span(source.digest, source.coding, source.size, source.at, coded)?;
-        }
+        spans(pack, package, sources)?;
         self.store.commit(pack, cut, signed)
     }
 

@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{self, Api},
+    archive::{Archive, Keeper, plan::Plan},
     authority::Authority,
     config::Config,
     delta::Deltas,
@@ -46,6 +47,7 @@ pub struct Coordinator {
     commands: mpsc::UnboundedReceiver<Command>,
     mesh: Arc<Mesh>,
     api: Arc<Api>,
+    keeper: Keeper,
 }
 
 /// The mesh listener. Its stateless resets (RFC 9000 section 10.3) are keyed by the signing key, so that a node learns
@@ -87,10 +89,13 @@ impl Coordinator {
         let deltas = Arc::new(Deltas::new(store.clone(), key.verifying_key(), config.base_memory.0));
         let policy = Policy { deadline: config.flip_deadline.0, lead: config.flip_lead.0 };
         let rollout = Rollout::new(policy, state.current(), state.serial());
+        let plan = Plan { every: config.keyframe_every, verbatim: config.verbatim_cuts };
+        let archive = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, config.base_memory.0)?);
         let publisher = Publisher::new(
             store.clone(),
             Arc::clone(&key),
             Arc::clone(&deltas),
+            Arc::clone(&archive),
             commands.clone(),
             Arc::clone(&fleet),
             home.refused(),
@@ -114,9 +119,10 @@ impl Coordinator {
             mesh_public: config.mesh_public.clone(),
             invitation: config.invitation.0,
         });
+        let keeper = Keeper { archive, fleet: Arc::clone(&fleet), bell: Arc::clone(&api.publisher.taken_in) };
         let driver = Driver::new(rollout, state, key, fleet);
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
-        Ok(Self { ready, endpoint, listener, driver, commands: received, mesh, api })
+        Ok(Self { ready, endpoint, listener, driver, commands: received, mesh, api, keeper })
     }
 
     /// Where it listens.
@@ -129,17 +135,19 @@ impl Coordinator {
     /// # Errors
     /// If a part of it ends by itself: half a coordinator is none.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { endpoint, listener, driver, commands, mesh, api, .. } = self;
+        let Self { endpoint, listener, driver, commands, mesh, api, keeper, .. } = self;
         let store = api.store.clone();
         let tasks = TaskTracker::new();
         let mut driver = tasks.spawn(driver.run(commands, cancel.clone()));
         let mut accept = tasks.spawn(mesh::accept(mesh, endpoint, cancel.clone()));
+        let mut keeper = tasks.spawn(keeper.run(cancel.clone()));
         let mut serve = tasks.spawn(api::serve(api, listener, cancel.clone()));
         let ended = tokio::select! {
             () = cancel.cancelled() => None,
             _ = &mut driver => Some("the rollout"),
             _ = &mut accept => Some("the mesh listener"),
             _ = &mut serve => Some("the API"),
+            _ = &mut keeper => Some("the archive"),
         };
         let asked = cancel.is_cancelled();
         cancel.cancel();

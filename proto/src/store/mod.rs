@@ -11,10 +11,12 @@
 //! (when decoding; plain reads are verified when the pack is opened), and to throw away anything that was whole once:
 //! damaged files are moved to `aside/`.
 
+mod compact;
 mod durable;
 mod index;
 mod map;
 mod pack;
+mod recover;
 mod retire;
 
 use std::{
@@ -32,6 +34,7 @@ use std::{
 use bytes::Bytes;
 
 pub use self::{
+    compact::AtRest,
     durable::{Access, replace},
     index::Form,
     map::Scratch,
@@ -49,6 +52,8 @@ use crate::{
 
 /// Suffix of the pack of a cut.
 const CUT: &str = "cut";
+/// Suffix of the pack of a cut whose package is told by that of another.
+const DELTA: &str = "delta";
 /// Suffix of the pack of plain bytes.
 const PLAIN: &str = "plain";
 /// Second suffix of a plain pack that the disk may not hold yet.
@@ -313,7 +318,8 @@ impl Store {
         }
     }
 
-    /// The package of a cut, byte for byte; `None` where packages are not kept.
+    /// The package of a cut: byte for byte, or ([`Coding::Opened`]) as it is told by that of the cut with the root `base`.
+    /// `None` where packages are not kept.
     ///
     /// # Errors
     /// What the disk or the index give.
@@ -414,8 +420,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let known = Known { id, len, cut: *cut };
         let find = |kind| records.iter().find(|record| record.kind == kind).map(|record| Place::of(id, record));
-        let places =
-            find(Kind::Manifest).map(|manifest| CutPlaces { cut: *cut, manifest, package: find(Kind::Package) });
+        let places = find(Kind::Manifest).map(|manifest| CutPlaces {
+            cut: *cut,
+            manifest,
+            package: find(Kind::Package).or_else(|| find(Kind::Told)),
+        });
         lock(&self.0.names).insert(id, name.into());
         lock(&self.0.files).insert(id, Arc::new(Opened::new(file)));
         let blobs = records.iter().filter(|record| matches!(record.kind, Kind::Blob | Kind::Span));
@@ -423,129 +432,10 @@ impl Store {
         self.0.index.insert(name, &known, blobs, places.as_ref(), |pack| names.contains(&pack))
     }
 
-    /// Brings index and packs together after whatever happened.
-    fn recover(&self) -> Result<Recovery, StoreError> {
-        let mut recovery = Recovery::default();
-        let mut on_disk = Vec::new();
-        for entry in fs::read_dir(self.packs_dir())? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == TMP) {
-                fs::remove_file(&path)?;
-                recovery.unfinished += 1;
-            } else {
-                on_disk.push(path);
-            }
-        }
-        // By name is by sequence number: the oldest place of a blob stays its place.
-        on_disk.sort();
-        let mut known: HashMap<String, Known> = match self.0.index.packs() {
-            Ok(packs) => packs.into_iter().collect(),
-            Err(_) => {
-                self.0.index.clear()?;
-                HashMap::new()
-            }
-        };
-        let lost = known.iter().any(|(name, pack)| !on_disk.iter().any(|path| is_pack(path, name, pack.len)));
-        if lost {
-            // A pack that the index lists is gone or has another length: the places of its blobs lead nowhere.
-            self.0.index.clear()?;
-            known.clear();
-        }
-        // Numbers that this opening alone gives out, whatever an earlier one wrote before it was killed.
-        self.0.next_pack.store(self.0.index.epoch()?.wrapping_mul(1 << 16).wrapping_add(1), Ordering::Relaxed);
-        for (name, pack) in &known {
-            lock(&self.0.names).insert(pack.id, name.clone());
-        }
-        let cuts: Vec<String> = on_disk.iter().map(|path| stem(path)).filter(|name| name.ends_with(CUT)).collect();
-        for path in on_disk {
-            // Plain bytes of a cut that was never committed belong to nothing.
-            let name = stem(&path);
-            if name.ends_with(PLAIN) && !cuts.iter().any(|cut| same_cut(cut, &name)) {
-                if let Some(pack) = known.get(&name) {
-                    self.drop_pack(&name, pack.id)?;
-                }
-                fs::remove_file(&path)?;
-                recovery.unfinished += 1;
-                continue;
-            }
-            self.recover_pack(&path, &known, &mut recovery)?;
-        }
-        self.0.index.flush()?;
-        Ok(recovery)
-    }
-
-    fn recover_pack(
-        &self,
-        path: &Path,
-        known: &HashMap<String, Known>,
-        recovery: &mut Recovery,
-    ) -> Result<(), StoreError> {
-        let unsettled = path.extension().is_some_and(|e| e == UNSETTLED);
-        let name = stem(path);
-        if known.contains_key(&name) && !unsettled {
-            return Ok(());
-        }
-        let file = Arc::new(File::open(path)?);
-        let whole = pack::scan(&file)?.filter(|(_, records)| !unsettled || verify(&file, records));
-        let Some((trailer, records)) = whole else {
-            if unsettled {
-                if let Some(pack) = known.get(&name) {
-                    self.drop_pack(&name, pack.id)?;
-                }
-                fs::remove_file(path)?;
-                recovery.replaced += 1;
-            } else {
-                self.set_aside(path)?;
-                recovery.damaged.push(name);
-            }
-            return Ok(());
-        };
-        if unsettled {
-            lock(&self.0.unsettled).push((path.into(), Arc::clone(&file)));
-        }
-        if let Some(pack) = known.get(&name) {
-            lock(&self.0.files).insert(pack.id, Arc::new(Opened::new(file)));
-            return Ok(());
-        }
-        let len = file.metadata()?.len();
-        self.enter(self.next_id(), &name, file, len, &trailer.cut, &records)?;
-        recovery.reindexed += 1;
-        Ok(())
-    }
-
     fn drop_pack(&self, name: &str, id: u32) -> Result<(), StoreError> {
         lock(&self.0.names).remove(&id);
         self.0.index.remove(name, id)
     }
-
-    fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
-        let aside = self.0.dir.join("aside");
-        fs::create_dir_all(&aside)?;
-        let name = path.file_name().unwrap_or_default();
-        fs::rename(path, aside.join(name))?;
-        Ok(())
-    }
-}
-
-/// True if every payload of a pack has the bytes that its header says, on all cores.
-fn verify(file: &File, records: &[Record]) -> bool {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let next = AtomicU64::new(0);
-    let work = || {
-        loop {
-            let Ok(at) = usize::try_from(next.fetch_add(1, Ordering::Relaxed)) else { return true };
-            let Some(record) = records.get(at) else { return true };
-            let whole = pack::read(file, record.offset, record.len)
-                .is_ok_and(|bytes| pack::check_of(&Digest::of(&bytes)) == record.check);
-            if !whole {
-                return false;
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().all(|worker| worker.join().unwrap_or(false))
-    })
 }
 
 /// By name is by sequence number; the number of the pack keeps two of one cut apart.
@@ -564,10 +454,6 @@ fn same_cut(a: &str, b: &str) -> bool {
 fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix(&format!(".{UNSETTLED}")).unwrap_or(&name).to_owned()
-}
-
-fn is_pack(path: &Path, name: &str, len: u64) -> bool {
-    stem(path) == name && path.metadata().is_ok_and(|meta| meta.len() == len)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

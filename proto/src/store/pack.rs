@@ -50,11 +50,15 @@ pub(super) enum Kind {
     Span = 4,
     /// The end of a complete pack.
     Trailer = 5,
+    /// The package, told by that of another cut: `base` is the root of its manifest.
+    Told = 6,
 }
 
 impl Kind {
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Blob, Self::Manifest, Self::Package, Self::Span, Self::Trailer].into_iter().find(|k| *k as u8 == number)
+        [Self::Blob, Self::Manifest, Self::Package, Self::Span, Self::Trailer, Self::Told]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
     }
 }
 
@@ -102,7 +106,7 @@ impl Record {
             Coding::Deflate => (1, [0; 32]),
             Coding::Zstd => (2, [0; 32]),
             Coding::Patch { base } => (3, *base.as_bytes()),
-            // Refused before it gets here, and by whoever reads it.
+            // Of a package; of a blob it is refused before it gets here, and by whoever reads it.
             Coding::Opened { base } => (4, *base.as_bytes()),
             Coding::Bundle => (5, [0; 32]),
         };
@@ -142,9 +146,13 @@ impl Record {
             1 => Coding::Deflate,
             2 => Coding::Zstd,
             3 => Coding::Patch { base },
+            4 => Coding::Opened { base },
             _ => return None,
         };
         let kind = Kind::from_number(kind)?;
+        if matches!(coding, Coding::Opened { .. }) != (kind == Kind::Told) {
+            return None;
+        }
         (crc32fast::hash(covered) == crc).then_some(Self { kind, coding, offset, len, size, digest, check })
     }
 }
@@ -198,6 +206,15 @@ impl PackWriter {
             _ => check_of(&Digest::of(bytes)),
         };
         self.append(Kind::Blob, digest, coding, size, check, bytes)
+    }
+
+    /// Appends the package of `size` bytes as it is told by that of the cut with the root `base`. The caller has made it
+    /// again from these bytes.
+    ///
+    /// # Errors
+    /// What writing the file gives.
+    pub fn told(&self, digest: Digest, base: Digest, size: u64, bytes: &[u8]) -> io::Result<()> {
+        self.append(Kind::Told, digest, Coding::Opened { base }, size, check_of(&Digest::of(bytes)), bytes)
     }
 
     /// Starts the package, of which neither length nor digest are known yet. Nothing else may be appended meanwhile.

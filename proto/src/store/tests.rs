@@ -249,3 +249,118 @@ fn chains_of_patches_decode_and_wrong_bytes_do_not() {
     assert!(matches!(store.plain(&lie), Err(StoreError::Damaged(_))));
     assert!(matches!(store.plain(&Digest::of(b"none")), Err(StoreError::Missing(_))));
 }
+
+/// Writes cut `seq` as a coordinator would: the package, here its files one after the other, and their places in it.
+fn take_in(store: &Store, seq: u64, at: Option<&CutKey>) -> (CutKey, Vec<u8>) {
+    let files = files(seq);
+    let refs: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let package: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let mut manifest = manifest(seq, &refs);
+    manifest.package.digest = Digest::of(&package);
+    manifest.package.size = package.len() as u64;
+    let key = SigningKey::generate().unwrap().0;
+    manifest.mesh = key.verifying_key().mesh();
+    let (cut, bytes) = manifest.encode().unwrap();
+    let pack = store.begin().unwrap();
+    let mut stream = pack.package().unwrap();
+    stream.write(&package).unwrap();
+    stream.finish().unwrap();
+    let mut offset = 0;
+    for (_, bytes) in &files {
+        let len = bytes.len() as u64;
+        pack.span(Digest::of(bytes), Coding::Identity, len, offset, bytes).unwrap();
+        offset += len;
+    }
+    match at {
+        Some(cut) => store.expand(&pack, cut).unwrap(),
+        None => store.commit(&pack, &cut, &key.sign_encoded(bytes)).unwrap(),
+    }
+    (at.copied().unwrap_or(cut), package)
+}
+
+fn told(store: &Store, cut: &CutKey) -> Option<Digest> {
+    store.at_rest().unwrap().into_iter().find(|at_rest| at_rest.cut == *cut).unwrap().base
+}
+
+#[test]
+fn a_package_that_is_told_gives_its_place_back() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = Store::open(dir.path()).unwrap();
+    let ((one, _), (two, _), (three, package)) =
+        (take_in(&store, 1, None), take_in(&store, 2, None), take_in(&store, 3, None));
+    store.compact(&one, &two, b"what changed").unwrap();
+    let check = |store: &Store| {
+        assert_eq!(store.cuts().unwrap(), [one, two, three]);
+        assert_eq!((told(store, &one), told(store, &two)), (Some(two.root), None));
+        let blob = store.package(&one).unwrap().unwrap();
+        assert_eq!(blob.read().unwrap(), b"what changed");
+        assert_eq!(blob.coding(), Coding::Opened { base: two.root });
+        assert_eq!(store.manifest(&one).unwrap().map(|signed| Digest::of(signed.bytes())), Some(one.root));
+        // Files that the other cuts have as well had their only place in the pack that is gone.
+        assert_whole(store, &two);
+        assert_whole(store, &three);
+        let lost = Digest::of(&files(1)[15].1);
+        assert!(matches!(store.plain(&lost), Err(StoreError::Missing(_))));
+        assert_eq!(store.package(&three).unwrap().unwrap().read().unwrap(), package);
+    };
+    check(&store);
+    assert_eq!(packs(&dir).len(), 3);
+    drop(store);
+    let (store, recovery) = Store::open(dir.path()).unwrap();
+    assert_eq!((recovery.unfinished, recovery.damaged.len()), (0, 0));
+    check(&store);
+    drop(store);
+    // Without an index, too.
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (store, recovery) = Store::open(dir.path()).unwrap();
+    assert_eq!(recovery.reindexed, 3);
+    check(&store);
+    // And the way back.
+    take_in(&store, 1, Some(&one));
+    assert_eq!(told(&store, &one), None);
+    assert_whole(&store, &one);
+    assert_eq!(packs(&dir).len(), 3);
+}
+
+#[test]
+fn of_two_packs_of_a_cut_the_one_with_the_package_stays() {
+    for lose_index in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let ((one, _), (two, _)) = (take_in(&store, 1, None), take_in(&store, 2, None));
+        store.settle().unwrap();
+        let saved = packs(&dir)[0].clone();
+        let bytes = fs::read(&saved).unwrap();
+        store.compact(&one, &two, b"what changed").unwrap();
+        store.settle().unwrap();
+        drop(store);
+        // As if it had been killed before the old pack went.
+        fs::write(&saved, bytes).unwrap();
+        if lose_index {
+            fs::remove_dir_all(dir.path().join("index")).unwrap();
+        }
+        let (store, recovery) = Store::open(dir.path()).unwrap();
+        assert_eq!(recovery.unfinished, 1);
+        assert_eq!(store.cuts().unwrap(), [one, two]);
+        assert_eq!(told(&store, &one), None);
+        assert_whole(&store, &one);
+        assert_whole(&store, &two);
+        assert_eq!(packs(&dir).len(), 2);
+    }
+}
+
+#[test]
+fn a_pack_that_is_torn_is_no_reason_to_give_up_what_is_told() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = Store::open(dir.path()).unwrap();
+    let ((one, _), (two, _)) = (take_in(&store, 1, None), take_in(&store, 2, None));
+    let saved = packs(&dir)[0].clone();
+    let bytes = fs::read(&saved).unwrap();
+    store.compact(&one, &two, b"what changed").unwrap();
+    drop(store);
+    fs::write(&saved, &bytes[..bytes.len() / 2]).unwrap();
+    let (store, recovery) = Store::open(dir.path()).unwrap();
+    assert_eq!(recovery.damaged.len(), 1);
+    assert_eq!(told(&store, &one), Some(two.root));
+    assert_whole(&store, &two);
+}

@@ -21,7 +21,7 @@ pub(crate) async fn check(rig: &Rig, probers: &[Prober]) -> CutKey {
 pub(crate) async fn served(rig: &Rig, probers: &[Prober]) -> CutKey {
     rig.mesh.wait_connected().await.unwrap();
     archived(rig).await;
-    let newest = rig.mesh.client().history().await.unwrap().last().unwrap().cut;
+    let newest = rig.mesh.client().history().await.unwrap().last().unwrap().archived.cut;
     rig.mesh.wait_served(&newest, PATIENCE).await.unwrap();
     whole(rig, &newest).await;
     for (node, prober) in rig.mesh.nodes.iter().zip(probers) {
@@ -37,12 +37,12 @@ pub(crate) async fn served(rig: &Rig, probers: &[Prober]) -> CutKey {
 pub(crate) async fn archived(rig: &Rig) {
     let client = rig.mesh.client();
     let history = client.history().await.unwrap();
-    for (at, archived) in history.iter().enumerate() {
-        assert_eq!(archived.cut.seq, at as u64 + 1, "the history has a gap");
+    for (at, listed) in history.iter().enumerate() {
+        assert_eq!(listed.archived.cut.seq, at as u64 + 1, "the history has a gap");
     }
     let to = rig.dir.path().join("exported.zip");
     for (i, cut) in &rig.acknowledged {
-        assert!(history.iter().any(|archived| archived.cut == *cut), "cut {cut:?} was acknowledged and is lost");
+        assert!(history.iter().any(|listed| listed.archived.cut == *cut), "cut {cut:?} was acknowledged and is lost");
         client.export(&cut.seq.to_string(), &to).await.unwrap();
         assert!(fs::read(&to).unwrap() == rig.night.package(*i).bytes, "cut {cut:?} comes out as other bytes");
     }

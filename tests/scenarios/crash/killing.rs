@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use difusor_coordinator::publish::Request;
+use difusor_local::Options;
 use difusor_night::NightSpec;
 
 use crate::{
@@ -71,7 +72,9 @@ fn telling(one: &Files, two: &Files) -> Vec<String> {
 /// Publishes and kills `rounds` times; `busy` is about how long a publication takes.
 async fn night(name: &str, spec: NightSpec, rounds: usize, busy: Duration) {
     let mut seed = Seed::new(name);
-    let mut rig = Rig::start(NODES, spec).await;
+    // The archive is brought into its plan meanwhile, and each look at it makes old packages again.
+    let plan = |options: &mut Options| options.coordinator_config = "keyframe_every = 4\nverbatim_cuts = 1".into();
+    let mut rig = Rig::start_with(NODES, spec, plan).await;
     let (first, second) = (rig.publish().await, rig.publish().await);
     let of = |label: difusor_proto::CutLabel| rig.truth.of(&label.to_string()).unwrap();
     let paths = telling(&of(first.label), &of(second.label));

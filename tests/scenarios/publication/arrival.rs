@@ -35,7 +35,7 @@ async fn side_cars_labels_and_exports() -> Result<()> {
     // The side-car as it comes, then one of another file, then none at all in it.
     let said = call(&mesh, &["publish", text(first)?]).await?;
     ensure!(said.code == 0 && said.out.contains("cut 1"), "{said:?}");
-    mesh.wait_served(&mesh.client().history().await?[0].cut, difusor_tests::PATIENCE).await?;
+    mesh.wait_served(&mesh.client().history().await?[0].archived.cut, difusor_tests::PATIENCE).await?;
     let sidecar = second.with_added_extension("sha256");
     let right = fs::read_to_string(&sidecar)?;
     let wrong = Sha256::of(b"another package").to_string();
@@ -64,7 +64,7 @@ async fn side_cars_labels_and_exports() -> Result<()> {
     let said = call(&mesh, &["publish", text(&anonymous)?, "--label", "20240602_2359"]).await?;
     ensure!(said.code == 0 && said.out.contains("20240602_2359"), "{said:?}");
     let history = mesh.client().history().await?;
-    mesh.wait_served(&history.last().context("no history")?.cut, difusor_tests::PATIENCE).await?;
+    mesh.wait_served(&history.last().context("no history")?.archived.cut, difusor_tests::PATIENCE).await?;
     ensure!(witness.compare(&nodes, &anonymous).await?.cut.seq == 3, "the labelled package is not served");
     // The label beats the name, and the same words say what happened to the others.
     let said = call(&mesh, &["publish", text(last)?, "--label", "20240603_0000"]).await?;

@@ -11,6 +11,7 @@ mod cuts;
 mod drain;
 mod enrolment;
 mod flip;
+mod keeping;
 mod national;
 mod notice;
 mod real;
