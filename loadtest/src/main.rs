@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
+mod archive;
 mod compare;
 mod congestion;
 mod flips;
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Packages(packages::Args),
+    Archive(archive::Args),
     Compare(compare::Args),
     Congestion(congestion::Args),
     Publish(publish::Args),
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().command {
         Command::Packages(args) => packages::run(&args),
+        Command::Archive(args) => archive::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Congestion(args) => congestion::run(&args),
         Command::Publish(args) => publish::run(&args),
