@@ -162,6 +162,18 @@ impl Index {
     /// Takes out a pack and every place in it.
     pub(super) fn remove(&self, name: &str, id: u32) -> Result<(), StoreError> {
         self.packs.remove(name)?;
+        self.drop_places(id)
+    }
+
+    /// Takes a pack out of the list, on disk before this returns, and leaves its places: what is under its name at the
+    /// next start is entered anew.
+    pub(super) fn unlist(&self, name: &str) -> Result<(), StoreError> {
+        self.packs.remove(name)?;
+        self.flush()
+    }
+
+    /// Takes out every place in a pack.
+    pub(super) fn drop_places(&self, id: u32) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for item in &self.blobs {
             let (key, place) = item?;

@@ -16,6 +16,7 @@ mod index;
 mod map;
 mod pack;
 mod retire;
+mod scrub;
 
 use std::{
     collections::HashMap,
@@ -36,6 +37,7 @@ pub use self::{
     index::Form,
     map::Scratch,
     pack::{PackWriter, PackageStream},
+    scrub::{Damage, PackFile, Part},
 };
 use self::{
     index::{CutPlaces, Index, Known, Place},
@@ -102,6 +104,7 @@ struct Inner {
     files: Mutex<HashMap<u32, Arc<Opened>>>,
     names: Mutex<HashMap<u32, String>>,
     unsettled: Mutex<Vec<(PathBuf, Arc<File>)>>,
+    damaged: Mutex<scrub::Found>,
     next_pack: AtomicU32,
     next_tmp: AtomicU64,
     /// Held for the life of the store, so that no second process opens it.
@@ -211,6 +214,7 @@ impl Store {
             files: Mutex::default(),
             names: Mutex::default(),
             unsettled: Mutex::default(),
+            damaged: Mutex::default(),
             next_pack: AtomicU32::new(1),
             next_tmp: AtomicU64::new(1),
             _lock: lock,
