@@ -215,6 +215,21 @@ impl Index {
         Ok(next.and_then(|next| next.as_ref().try_into().ok()).map_or(1, u32::from_le_bytes))
     }
 
+    /// Every blob that lies in a pack, in the order of the file.
+    pub(super) fn places_in(&self, id: u32) -> Result<Vec<(Digest, Form, Place)>, StoreError> {
+        let mut found = Vec::new();
+        for item in &self.blobs {
+            let (key, place) = item?;
+            let place: Place = value(&place)?;
+            let digest = key.get(..32).and_then(|digest| digest.try_into().ok()).map(Digest::from_bytes);
+            if let Some(digest) = digest.filter(|_| place.pack == id) {
+                found.push((digest, place.coding.into(), place));
+            }
+        }
+        found.sort_by_key(|(_, _, place)| place.offset);
+        Ok(found)
+    }
+
     pub(super) fn blob(&self, digest: &Digest, form: Form) -> Result<Option<Place>, StoreError> {
         self.blobs.get(blob_key(digest, form))?.map(|place| value(&place)).transpose()
     }

@@ -14,6 +14,7 @@
 mod durable;
 mod index;
 mod map;
+mod mend;
 mod pack;
 mod retire;
 mod scrub;
@@ -36,8 +37,12 @@ pub use self::{
     durable::{Access, replace},
     index::Form,
     map::Scratch,
+    mend::Space,
     pack::{PackWriter, PackageStream},
-    scrub::{Damage, PackFile, Part},
+    scrub::{
+        Damage, PackFile, Part,
+        round::{Keeper, Round, Scrubbed},
+    },
 };
 use self::{
     index::{CutPlaces, Index, Known, Place},

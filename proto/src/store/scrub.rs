@@ -5,6 +5,8 @@
 //! anywhere may take its place under its name; nothing is taken that does not verify to the last byte and is not of the
 //! same cut, and the damaged file is kept in `aside/`.
 
+pub(super) mod round;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -200,11 +202,8 @@ impl Store {
         let path = self.packs_dir().join(name);
         let Some(known) = known.filter(|_| path.exists()) else { return Ok(false) };
         // Whoever has a place in the old file must not look for it in the new one.
-        let mut files = lock(&self.0.files);
-        if !files.contains_key(&known.id) {
-            files.insert(known.id, Arc::new(Opened::new(Arc::new(File::open(&path)?))));
-        }
-        drop(files);
+        let opened = Arc::new(Opened::new(Arc::new(File::open(&path)?)));
+        lock(&self.0.files).entry(known.id).or_insert(opened);
         let aside = self.0.dir.join("aside");
         fs::create_dir_all(&aside)?;
         let kept = aside.join(name);

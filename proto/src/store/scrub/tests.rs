@@ -86,7 +86,7 @@ fn a_turned_bit_is_found_wherever_it_is() {
         rig.flip(at);
         let found: Vec<_> = store.verify_pack(&rig.name).unwrap().into_iter().map(|damage| damage.part).collect();
         assert_eq!(found, parts, "byte {at}");
-        assert_eq!(store.damaged(), [rig.name.clone()]);
+        assert_eq!(store.damaged(), [rig.name.as_str()]);
         rig.flip(at);
         rig.assert_whole(&store);
     }
@@ -152,7 +152,7 @@ fn only_a_whole_pack_of_the_same_cut_is_taken() {
         assert!(matches!(store.replace_pack(&rig.name, with), Err(StoreError::Damaged(_))), "{}", with.display());
     }
     assert!(matches!(store.replace_pack(&rig.name, &nothing), Err(StoreError::Io(_))));
-    assert_eq!(store.damaged(), [rig.name.clone()]);
+    assert_eq!(store.damaged(), [rig.name.as_str()]);
     store.replace_pack(&rig.name, &copy).unwrap();
     rig.assert_whole(&store);
 }
