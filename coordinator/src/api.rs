@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes},
+    body::{Body, BodyDataStream, Bytes},
     extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
@@ -24,6 +24,7 @@ use crate::{
     driver::view,
     mesh::Mesh,
     publish::{self, PublishError, Publisher},
+    scrub::Scrub,
 };
 
 /// How long requests under way may take once the process is told to end.
@@ -36,6 +37,8 @@ const PIECE: usize = 256 << 10;
 pub struct Api {
     /// Takes packages in.
     pub publisher: Arc<Publisher>,
+    /// Reads the archive again.
+    pub scrub: Arc<Scrub>,
     /// The nodes.
     pub mesh: Arc<Mesh>,
     /// The archive.
@@ -144,6 +147,7 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
     let nodes = api.mesh.registry.nodes();
     let mut fleet = view(&api.mesh.fleet).clone();
     (fleet.rss, fleet.peak_rss) = process::resident();
+    fleet.scrub = tokio::task::block_in_place(|| api.scrub.view());
     for (node, member) in nodes {
         fleet.nodes.entry(node).or_insert_with(|| crate::fleet::NodeView {
             zone: member.zone,
@@ -202,12 +206,38 @@ async fn publish(
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if let Some(length) = length.filter(|length| *length > MAX_PACKAGE_BYTES) {
         let refused = api.publisher.too_large(&request, length);
-        // Whoever is still writing would see a reset instead of the answer.
-        let _ = tokio::time::timeout(DRAIN, body.into_data_stream().for_each(|_| async {})).await;
+        drain(&mut body.into_data_stream()).await;
         return Err(refused.into());
     }
+    let mut body = body.into_data_stream();
+    let room = tokio::task::block_in_place(|| api.store.space()).map_or(u64::MAX, |space| space.free);
+    if length.is_some_and(|length| length.saturating_add(length / 16) > room) {
+        tracing::error!(name = %request.name, ?length, room, "no room for a package");
+        drain(&mut body).await;
+        return Err(no_room(&format!("the package has {} bytes", length.unwrap_or(0))));
+    }
     tracing::info!(name = %request.name, reissue = request.reissue, force = request.force, "a package comes in");
-    Ok(Json(api.publisher.publish(request, body.into_data_stream()).await?))
+    match api.publisher.publish(request, &mut body).await {
+        Ok(accepted) => Ok(Json(accepted)),
+        Err(error) => {
+            drain(&mut body).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Whoever is still writing would see a reset instead of the answer.
+async fn drain(body: &mut BodyDataStream) {
+    let _ = tokio::time::timeout(DRAIN, body.for_each(|_| async {})).await;
+}
+
+/// What to do about a full disk. Nothing of the package is kept, and what is served stays.
+fn no_room(what: &str) -> ApiError {
+    let error = format!(
+        "the disk of the coordinator is full ({what}): nothing was taken in, and the nodes serve on. Make room, look at \
+         refused/ and store/aside/ first, and publish the package again; no restart is needed"
+    );
+    ApiError { status: 507, error, report: None }
 }
 
 async fn rollback(State(api): State<Arc<Api>>, Path(cut): Path<String>) -> Result<Response, ApiError> {
@@ -277,6 +307,9 @@ async fn authorize(State(api): State<Arc<Api>>, request: Request, next: Next) ->
 impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {
         let text = error.to_string();
+        if error.is_full() {
+            return no_room(&text);
+        }
         let (status, report) = match error {
             PublishError::Refused(report) => (422, Some(*report)),
             PublishError::Unknown(_) => (404, None),

@@ -28,6 +28,12 @@ pub struct Config {
     pub congestion: Congestion,
     /// How much is done for what goes over to the nodes.
     pub deltas: DeltasConfig,
+    /// Bytes a second at which packs are read again; none if zero.
+    pub scrub_rate: Bytes,
+    /// From one reading of all packs to the next.
+    pub scrub_every: Span,
+    /// Free bytes on the disk below which the coordinator warns.
+    pub low_space: Bytes,
     /// Memory for the plain bytes of the last cut, from which the next delta is made.
     pub base_memory: Bytes,
     /// Cuts from one that is kept as it came to the next; those between are kept by what changed in them.
@@ -71,6 +77,9 @@ impl Default for Config {
             invitation: Span(Duration::from_secs(24 * 3600)),
             congestion: Congestion::default(),
             deltas: DeltasConfig::default(),
+            scrub_rate: Bytes(8 << 20),
+            scrub_every: Span(Duration::from_secs(6 * 3600)),
+            low_space: Bytes(2 << 30),
             base_memory: Bytes(512 << 20),
             keyframe_every: 32,
             verbatim_cuts: 8,

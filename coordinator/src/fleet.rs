@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use difusor_proto::{CutKey, NodeId, Zone, wire::Report};
+use difusor_proto::{CutKey, NodeId, Zone, store::Scrubbed, wire::Report};
 use serde::{Deserialize, Serialize};
 
 /// Cuts shown with their nodes. Older ones are in the history, without.
@@ -26,6 +26,9 @@ pub struct Fleet {
     pub cuts: VecDeque<CutView>,
     /// Connections and messages that were refused since start, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// How the reading of the archive is going, which packs are damaged, and how full the disk is.
+    #[serde(default)]
+    pub scrub: Scrubbed,
     /// Resident memory of the coordinator, and the highest it was; bytes.
     pub rss: u64,
     /// The highest it was.

@@ -22,4 +22,5 @@ pub mod publish;
 pub mod registry;
 pub mod rollout;
 pub mod run;
+pub mod scrub;
 pub mod state;

@@ -327,7 +327,9 @@ impl Session {
 
     fn again(&self, cut: CutKey, digests: Vec<Digest>) {
         let deltas = Arc::clone(&self.mesh.deltas);
-        self.transfer(cut, false, move || deltas.again(&cut, &digests).map(Arc::new));
+        // The root stands for the manifest, which the disk of a node may have spoiled too.
+        let manifest = digests.contains(&cut.root);
+        self.transfer(cut, manifest, move || deltas.again(&cut, &digests).map(Arc::new));
     }
 
     fn transfer<E: std::fmt::Display + Send + 'static>(

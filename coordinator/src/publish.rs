@@ -174,6 +174,15 @@ struct Received {
     at_us: u64,
 }
 
+impl PublishError {
+    /// True if the disk has no room, or the process may not write more.
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let (Self::Store(error) | Self::Delta(DeltaError::Store(error))) = self else { return false };
+        matches!(error, StoreError::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    }
+}
+
 impl Publisher {
     /// A publisher over what is in `store`.
     ///
@@ -198,6 +207,17 @@ impl Publisher {
     /// The packages of the archive.
     pub fn packages(&self) -> &Arc<Archive> {
         &self.packages
+    }
+
+    /// True while a package is being taken in.
+    pub fn is_busy(&self) -> bool {
+        self.turn.try_lock().is_err()
+    }
+
+    /// Is taking a package in until the guard is dropped, as far as others can tell.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.try_lock().unwrap()
     }
 
     /// Every cut, oldest first.

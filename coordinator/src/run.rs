@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use difusor_proto::{
     SigningKey,
-    store::{Access, Store, replace},
+    store::{Access, Round, Store, replace},
     tls,
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use crate::{
     publish::Publisher,
     registry::Registry,
     rollout::{Policy, Rollout},
+    scrub::Scrub,
     state::State,
 };
 
@@ -111,8 +112,12 @@ impl Coordinator {
             commands,
             fleet: Arc::clone(&fleet),
         });
+        let publisher = Arc::new(publisher);
+        let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
+        let scrub = Scrub::new(store.clone(), Arc::clone(&publisher), round);
         let api = Arc::new(Api {
-            publisher: Arc::new(publisher),
+            publisher,
+            scrub: Arc::new(scrub),
             mesh: Arc::clone(&mesh),
             store,
             token,
@@ -136,7 +141,9 @@ impl Coordinator {
     /// If a part of it ends by itself: half a coordinator is none.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
         let Self { endpoint, listener, driver, commands, mesh, api, keeper, .. } = self;
-        let store = api.store.clone();
+        let (store, scrub) = (api.store.clone(), Arc::clone(&api.scrub));
+        let reading = Arc::clone(&scrub);
+        let reading = std::thread::Builder::new().name("scrub".into()).spawn(move || reading.run())?;
         let tasks = TaskTracker::new();
         let mut driver = tasks.spawn(driver.run(commands, cancel.clone()));
         let mut accept = tasks.spawn(mesh::accept(mesh, endpoint, cancel.clone()));
@@ -151,9 +158,14 @@ impl Coordinator {
         };
         let asked = cancel.is_cancelled();
         cancel.cancel();
+        scrub.stop();
         tasks.close();
         tasks.wait().await;
-        tokio::task::spawn_blocking(move || store.settle()).await??;
+        let settled = tokio::task::spawn_blocking(move || {
+            let _ = reading.join();
+            store.settle()
+        });
+        settled.await??;
         match ended {
             Some(part) if !asked => anyhow::bail!("{part} ended: this is a defect, see the log"),
             _ => Ok(()),

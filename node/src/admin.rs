@@ -5,7 +5,7 @@
 
 use std::{
     net::TcpListener as Socket,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use difusor_proto::{CutKey, Mark, process};
+use difusor_proto::{CutKey, Mark, process, store::Scrubbed};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,14 @@ pub struct Status {
     pub requests: u64,
     /// What was refused from the coordinator since start, by reason.
     pub refused: Vec<(String, u64)>,
+    /// The newest cut that could not be taken, and why; none once one was.
+    pub cannot_take: Option<(CutKey, String)>,
+    /// How the reading of the disk is going, and how full it is.
+    pub scrub: Scrubbed,
+    /// Files and manifests that the disk has spoiled, and that the coordinator has to be asked for.
+    pub wanted: usize,
+    /// Files that are not given to visitors until then, those of earlier cuts too.
+    pub withheld: usize,
     /// Resident memory, bytes.
     pub rss: u64,
     /// The highest it was.
@@ -76,7 +84,7 @@ pub struct Status {
 /// Whether the node should get visitors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ready`, `draining`, or `empty` before the first cut.
+    /// `ready`, `draining`, `empty` before the first cut, or `degraded` while a file of the cut is withheld: others have it.
     pub state: String,
 }
 
@@ -110,9 +118,9 @@ async fn serve(desk: Desk, socket: Socket, cancel: CancellationToken) -> std::io
 }
 
 async fn status(State(desk): State<Desk>) -> Json<Status> {
-    let gate = Arc::clone(&desk.sync.gate);
-    let state = tokio::task::spawn_blocking(move || (gate.mark(), gate.held().unwrap_or_default())).await;
-    let (mark, holds) = state.unwrap_or_default();
+    let (gate, scrub) = (Arc::clone(&desk.sync.gate), Arc::clone(&desk.sync.scrub));
+    let state = tokio::task::spawn_blocking(move || (gate.mark(), gate.held().unwrap_or_default(), scrub.view())).await;
+    let (mark, holds, scrub) = state.unwrap_or_default();
     let (rss, peak_rss) = process::resident();
     let site = desk.sync.gate.serving.current();
     Json(Status {
@@ -125,6 +133,10 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
         draining: desk.draining.is_cancelled(),
         requests: desk.observatory.totals().requests(),
         refused: desk.sync.refused.all(),
+        cannot_take: desk.sync.cannot_take.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        scrub,
+        wanted: desk.sync.scrub.wanted(),
+        withheld: site.as_ref().map_or(0, |site| site.withheld().len()),
         rss,
         peak_rss,
         hot: site.map_or(0, |site| site.memory()),
@@ -135,15 +147,19 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
 async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Health>) {
     let (code, state) = if desk.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if desk.sync.gate.serving.current().is_none() {
-        (StatusCode::SERVICE_UNAVAILABLE, "empty")
     } else {
-        (StatusCode::OK, "ready")
+        match desk.sync.gate.serving.current().map(|site| site.is_whole()) {
+            None => (StatusCode::SERVICE_UNAVAILABLE, "empty"),
+            Some(false) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
+            Some(true) => (StatusCode::OK, "ready"),
+        }
     };
     (code, Json(Health { state: state.into() }))
 }
 
 async fn metrics(State(desk): State<Desk>) -> Response {
+    let scrub = Arc::clone(&desk.sync.scrub);
+    let scrub = tokio::task::spawn_blocking(move || scrub.view()).await.unwrap_or_default();
     let serving = &desk.sync.gate.serving;
     let snapshot = serving.with(|shown| Snapshot {
         cut: shown.map(|shown| shown.site.cut()),
@@ -155,6 +171,9 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         certificate_expires: desk.certificates.expires(),
         connected: desk.sync.connected.load(Ordering::Relaxed),
         refused: desk.sync.refused.all(),
+        scrub: scrub.clone(),
+        wanted: desk.sync.scrub.wanted() as u64,
+        withheld: shown.map_or(0, |shown| shown.site.withheld().len() as u64),
         http3: desk.http3.iter().flat_map(|counters| counters.read()).collect(),
     });
     let text = desk.observatory.scrape(snapshot);

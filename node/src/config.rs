@@ -29,6 +29,12 @@ pub struct Config {
     pub apply_memory: Bytes,
     /// Complete cuts kept on disk.
     pub keep_cuts: usize,
+    /// Bytes a second at which packs are read again; none if zero.
+    pub scrub_rate: Bytes,
+    /// From one reading of all packs to the next.
+    pub scrub_every: Span,
+    /// Free bytes on the disk below which the node warns.
+    pub low_space: Bytes,
     /// From saying that the node drains to letting nobody in any more.
     pub notice: Span,
     /// How long downloads under way may take at the end.
@@ -114,6 +120,9 @@ impl Default for Config {
             coordinator: Vec::new(),
             apply_memory: Bytes(160 << 20),
             keep_cuts: 12,
+            scrub_rate: Bytes(8 << 20),
+            scrub_every: Span(Duration::from_secs(6 * 3600)),
+            low_space: Bytes(1 << 30),
             notice: Span(Duration::ZERO),
             drain: Span(Duration::from_secs(10)),
             congestion: Congestion::default(),

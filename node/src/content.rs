@@ -62,6 +62,15 @@ impl Content {
         Ok(Self { bytes: stream.map()?, trailer: Some(trailer.into()), place: Place::Pack })
     }
 
+    /// The gzip file around another stream of the same plain bytes; `None` if this is no gzip file in a pack.
+    ///
+    /// # Errors
+    /// What [`Blob::map`] gives.
+    pub(crate) fn around(&self, stream: &Blob) -> io::Result<Option<Self>> {
+        let Some(trailer) = self.trailer.clone() else { return Ok(None) };
+        Ok(Some(Self { bytes: stream.map()?, trailer: Some(trailer), place: Place::Pack }))
+    }
+
     /// The same bytes in memory of their own and in one piece, where no disk can delay them.
     #[must_use]
     pub(crate) fn heat(&self) -> Self {

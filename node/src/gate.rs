@@ -95,6 +95,8 @@ struct State {
     served: Vec<Digest>,
     /// The staged cut, ready to be served.
     prepared: Option<Arc<Site>>,
+    /// How often files were taken from other places than before: what was built meanwhile may be on the old ones.
+    mended: u64,
     /// A flip to a cut that is not complete here yet.
     pending: Option<Signed<Flip>>,
 }
@@ -110,7 +112,7 @@ impl Gate {
         let mut served = home.read_served();
         // The mark is written first, so a crash can have come between the two.
         served.extend(mark.root.filter(|root| served.last() != Some(root)));
-        let state = Mutex::new(State { mark, served, prepared: None, pending: None });
+        let state = Mutex::new(State { mark, served, prepared: None, mended: 0, pending: None });
         let gate = Self { home, store, key, options, serving, bell: behind::Bell::default(), state };
         if let Some(cut) = gate.held()?.into_iter().find(|cut| Some(cut.root) == mark.root) {
             match gate.site(&cut, true) {
@@ -167,9 +169,40 @@ impl Gate {
     /// # Errors
     /// [`GateError`] if it is not whole.
     pub fn prepare(&self, cut: &CutKey) -> Result<(), GateError> {
-        let site = self.site(cut, false)?;
-        self.lock().prepared = Some(site);
-        Ok(())
+        loop {
+            let mended = self.lock().mended;
+            let site = self.site(cut, false)?;
+            let mut state = self.lock();
+            if state.mended == mended {
+                state.prepared = Some(site);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the files of these digests from where they are whole now, in all that is or will be served: the disk has
+    /// spoiled them where they were, or they were fetched again. Files that are nowhere are withheld. Blocks.
+    ///
+    /// # Errors
+    /// [`GateError`]; some of it may have been done.
+    pub fn mend(&self, digests: &HashSet<Digest>) -> Result<(), GateError> {
+        let mut failed = None;
+        let mut mended = |site: &Site| match site.mended(&self.store, digests) {
+            Ok(site) => site.map(Arc::new),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        };
+        let mut state = self.lock();
+        state.mended = state.mended.wrapping_add(1);
+        if let Some(site) = state.prepared.as_deref().and_then(&mut mended) {
+            state.prepared = Some(site);
+        }
+        self.serving.replace(&mut mended);
+        drop(state);
+        self.bell.ring();
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Takes in a flip. `None` if its cut is not complete here: it is obeyed once it is. Blocks until the instant.

@@ -35,6 +35,7 @@ pub mod range;
 pub mod redirect;
 pub mod respond;
 pub mod run;
+pub mod scrub;
 pub mod serving;
 pub mod shelf;
 pub mod site;

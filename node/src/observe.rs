@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use difusor_proto::CutKey;
+use difusor_proto::{CutKey, store::Scrubbed};
 
 pub use self::{
     journal::{AccessLog, AccessLogError},
@@ -51,6 +51,12 @@ pub struct Snapshot {
     pub connected: bool,
     /// What was refused from the coordinator since start, by reason.
     pub refused: Vec<(String, u64)>,
+    /// How the reading of the disk is going, and how full it is.
+    pub scrub: Scrubbed,
+    /// What the disk has spoiled and the coordinator has to be asked for.
+    pub wanted: u64,
+    /// Files that are not given to visitors until then.
+    pub withheld: u64,
     /// What happened over HTTP/3 beside requests, by name; none if it is not spoken.
     pub http3: Vec<(&'static str, u64)>,
 }

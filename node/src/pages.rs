@@ -78,6 +78,8 @@ pub enum Kind {
     Misdirected,
     /// Nothing was published yet. `Retry-After` is short: the first cut may come at any moment.
     NoCut,
+    /// The disk has spoiled the file here, and it is on its way again. Another node has it.
+    Withheld,
     /// 400.
     Malformed,
     /// 408.
@@ -99,7 +101,7 @@ const fn page(status: u16, class: Class, extra: &'static [(&'static str, &'stati
 }
 
 /// In the order of [`Kind`].
-const ALL: [Page; 13] = [
+const ALL: [Page; 14] = [
     page(
         404,
         Class::Missing,
@@ -134,6 +136,12 @@ const ALL: [Page; 13] = [
         Class::Never,
         &[("retry-after", "5")],
         html!("503", "todavía no hay resultados publicados.", "no results have been published yet."),
+    ),
+    page(
+        503,
+        Class::Never,
+        &[("retry-after", "5")],
+        html!("503", "este archivo se está recuperando.", "this file is being fetched again."),
     ),
     page(400, Class::Never, &[], html!("400", "la petición no se entiende.", "the request cannot be understood.")),
     page(408, Class::Never, &[], html!("408", "la petición tardó demasiado.", "the request took too long.")),
@@ -198,6 +206,7 @@ mod tests {
             (Kind::PreconditionFailed, 412),
             (Kind::Misdirected, 421),
             (Kind::NoCut, 503),
+            (Kind::Withheld, 503),
             (Kind::Malformed, 400),
             (Kind::Slow, 408),
             (Kind::TargetTooLong, 414),

@@ -99,6 +99,7 @@ pub fn respond(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body
             folder(scene, site.about(), &location, head, sink)
         }
         None => page(scene, Kind::NotFound, head, sink),
+        Some((Route::Withheld(_), about)) => page_of(scene, Some(about), Kind::Withheld, head, sink),
         Some((Route::Folder(location), about)) => folder(scene, about, location, head, sink),
         Some((Route::File(entity), about)) => file(scene, about, entity, head, sink),
     }

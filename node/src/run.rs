@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use difusor_proto::{
-    store::{Access, Store, replace},
+    store::{Access, Round, Store, replace},
     tls,
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use crate::{
     listener::{self, Listener, ListenerConfig},
     observe::{AccessLog, Observatory, Protocol},
     redirect::Redirector,
+    scrub::Scrub,
     serving::{Serving, unix_ms},
     site::SiteOptions,
     stage::Budget,
@@ -125,8 +126,11 @@ impl Node {
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
+        let (gate, custody) = (Arc::new(gate), Arc::default());
+        let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
+        let scrub = Scrub::new(store.clone(), Arc::clone(&gate), key, Arc::clone(&custody), round);
         let sync = Arc::new(Sync {
-            gate: Arc::new(gate),
+            gate,
             observatory,
             store,
             key,
@@ -136,7 +140,9 @@ impl Node {
             public: ready.public.iter().map(ToString::to_string).collect(),
             refused: Refused::default(),
             keep_cuts: config.keep_cuts,
-            custody: Arc::default(),
+            custody,
+            scrub: Arc::new(scrub),
+            cannot_take: None.into(),
             connected: false.into(),
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
@@ -156,7 +162,7 @@ impl Node {
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, http3, redirector, admin, certificates, station, sync, notice, drain, .. } = self;
-        let (store, gate) = (sync.store.clone(), Arc::clone(&sync.gate));
+        let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
         // The status is the last to go: it says that the node drains.
         let (closing, over) = (CancellationToken::new(), CancellationToken::new());
         let desk = admin::Desk {
@@ -181,6 +187,8 @@ impl Node {
         let behind = thread::Builder::new().name("behind".into());
         let (stop, its_gate) = (closing.clone(), Arc::clone(&gate));
         let behind = behind.spawn(move || its_gate.work_behind(&|| stop.is_cancelled()))?;
+        let its_scrub = Arc::clone(&scrub);
+        let scrubbing = thread::Builder::new().name("scrub".into()).spawn(move || its_scrub.run())?;
         // Visitors are served to the end of the notice, and so they are given what is new.
         let ended = tokio::select! {
             biased;
@@ -198,6 +206,7 @@ impl Node {
             tokio::time::sleep(notice).await;
         }
         closing.cancel();
+        scrub.stop();
         gate.wake_behind();
         if ended != Some("the public listener") {
             let _ = public.await;
@@ -209,6 +218,7 @@ impl Node {
         over.cancel();
         let settled = tokio::task::spawn_blocking(move || {
             let _ = behind.join();
+            let _ = scrubbing.join();
             observatory.log().close();
             store.settle()
         });

@@ -97,17 +97,28 @@ impl Serving {
         Flipped { instant: Instant::now(), at, previous }
     }
 
-    /// Serves a better snapshot of the cut that is served; `false` if another cut is by now.
-    pub fn improve(&self, site: Arc<Site>) -> bool {
+    /// Serves a better snapshot in the place of the one that it was made from; `false` if another is served by now.
+    pub fn improve(&self, from: &Arc<Site>, site: Arc<Site>) -> bool {
         let _held = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         match self.shown.load_full() {
-            Some(shown) if shown.site.cut() == site.cut() => {
+            Some(shown) if Arc::ptr_eq(&shown.site, from) => {
                 let (recent, flips) = (shown.recent.clone(), shown.flips.clone());
                 self.shown.store(Some(Arc::new(Shown { site, recent, flips })));
                 true
             }
             _ => false,
         }
+    }
+
+    /// Replaces the snapshots that are shown, those of a moment ago too, where `better` gives another of the same cut.
+    pub fn replace(&self, mut better: impl FnMut(&Site) -> Option<Arc<Site>>) {
+        let _held = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(shown) = self.shown.load_full() else { return };
+        let mut replaced = |site: &Arc<Site>| better(site).unwrap_or_else(|| Arc::clone(site));
+        let site = replaced(&shown.site);
+        let recent = shown.recent.iter().map(|(site, until)| (replaced(site), *until)).collect();
+        let flips = shown.flips.clone();
+        self.shown.store(Some(Arc::new(Shown { site, recent, flips })));
     }
 
     /// Lets go of the snapshots that no page needs any more.

@@ -4,6 +4,8 @@
 //! flip; the rest is mapped from the packs, and gets the codings that the package did not bring once the cut is served.
 //! Bytes that the previous snapshot already holds are shared with it, so two snapshots cost little more than one.
 
+mod mend;
+
 use std::{collections::HashMap, io, sync::Arc};
 
 use bytes::Bytes;

@@ -9,6 +9,8 @@
 //! not have ([`past`](Site::find)), so that a download or a page that outlives its cut does not break. Names below
 //! [`wellknown::FOLDER`] are the node's: a file of the package there is not shown, since it could pass for a proof.
 
+mod mend;
+
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -165,6 +167,8 @@ pub enum Route {
     File(Arc<Entity>),
     /// A folder whose address lacks the slash at its end; the fields with the `Location` that has it.
     Folder(Arc<str>),
+    /// A file whose bytes the disk has spoiled, until they are fetched again. What is left of it is never sent.
+    Withheld(Arc<Entity>),
 }
 
 /// What was found at an address, and in which cut.
@@ -184,6 +188,8 @@ const PAST: u64 = 4;
 #[derive(Debug)]
 pub struct Site {
     about: Arc<About>,
+    /// What the coordinator signed.
+    signed: Arc<Signed<Manifest>>,
     routes: HashMap<Box<[u8]>, Route>,
     /// Files of earlier cuts under names that this one does not have.
     past: HashMap<Box<[u8]>, (Route, Arc<About>)>,
@@ -251,6 +257,7 @@ impl Site {
         }
         let mut site = Self {
             about,
+            signed: Arc::new(signed.clone()),
             routes,
             past: HashMap::new(),
             cuts: VecDeque::from([cut]),
@@ -272,6 +279,7 @@ impl Site {
     pub fn with_past(&self, older: Option<&Self>, store: &Store, options: &SiteOptions) -> Result<Self, SiteError> {
         let mut site = Self {
             about: Arc::clone(&self.about),
+            signed: Arc::clone(&self.signed),
             routes: self.routes.clone(),
             past: self.past.clone(),
             cuts: self.cuts.clone(),
@@ -293,6 +301,11 @@ impl Site {
     /// Which cut this is.
     pub fn cut(&self) -> CutKey {
         self.about.cut
+    }
+
+    /// What the coordinator signed of it.
+    pub fn signed(&self) -> &Signed<Manifest> {
+        &self.signed
     }
 
     /// What all answers from this cut share.
@@ -361,6 +374,7 @@ impl Site {
         }
         Ok(Self {
             about: Arc::clone(&self.about),
+            signed: Arc::clone(&self.signed),
             routes,
             past: self.past.clone(),
             cuts: self.cuts.clone(),

@@ -198,8 +198,14 @@ pub struct Stage {
     pack: PackWriter,
     /// Their plain bytes.
     plain: PackWriter,
+    /// True if the cut is here, and some of it has to be made whole again.
+    mends: bool,
+    /// What it was begun for, if the cut is here.
+    asked: HashSet<Digest>,
     /// Blobs that are still missing.
     missing: Mutex<HashMap<Digest, Entry>>,
+    /// Plain bytes that were missing at first.
+    lacked: u64,
     /// When the first byte of it was here.
     since: Instant,
     received: Mutex<u64>,
@@ -244,11 +250,61 @@ impl Stage {
             manifest: Arc::new(manifest),
             pack,
             plain,
+            mends: false,
+            asked: HashSet::new(),
+            lacked: missing.values().map(|entry| entry.size).sum(),
             missing: Mutex::new(missing),
             since: Instant::now(),
             repairs: Mutex::new(0),
             _custody: custody,
         })
+    }
+
+    /// Begins with a cut that is here, for those of its blobs that are not whole here any more. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn mend(
+        store: &Store,
+        cut: CutKey,
+        signed: Signed<Manifest>,
+        manifest: Manifest,
+        digests: &HashSet<Digest>,
+        custody: OwnedRwLockReadGuard<()>,
+    ) -> Result<Self, StoreError> {
+        let wanted = manifest.entries.iter().filter(|entry| digests.contains(&entry.digest));
+        let missing: HashMap<_, _> = wanted.map(|entry| (entry.digest, entry.clone())).collect();
+        Ok(Self {
+            store: store.clone(),
+            cut,
+            received: Mutex::new(0),
+            signed,
+            pack: store.begin()?,
+            plain: store.begin()?,
+            mends: true,
+            asked: missing.keys().copied().collect(),
+            lacked: missing.values().map(|entry| entry.size).sum(),
+            missing: Mutex::new(missing),
+            manifest: Arc::new(manifest),
+            since: Instant::now(),
+            repairs: Mutex::new(0),
+            _custody: custody,
+        })
+    }
+
+    /// True if the cut is here, and this brings what is not whole of it.
+    pub fn is_mending(&self) -> bool {
+        self.mends
+    }
+
+    /// Room that it takes at most, in bytes: what comes, and the plain bytes of it.
+    pub fn room(&self) -> u64 {
+        self.lacked.saturating_mul(2)
+    }
+
+    /// When it was begun.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// Takes in the blobs of one stream. What does not verify stays missing.
@@ -380,9 +436,24 @@ impl Stage {
 
     /// Writes a blob that was verified.
     fn write(&self, entry: &Entry, coding: Coding, coded: &[u8], plain: &[u8]) -> Result<(), StageError> {
+        if self.mends {
+            return self.write_beside(entry, coding, coded, plain);
+        }
         self.pack.blob(entry.digest, coding, entry.size, coded).map_err(StoreError::Io)?;
         if coding != Coding::Identity {
             self.plain.blob(entry.digest, Coding::Identity, entry.size, plain).map_err(StoreError::Io)?;
+        }
+        lock(&self.missing).remove(&entry.digest);
+        Ok(())
+    }
+
+    /// The same for a cut that is here: in the forms that visitors are given, where they are not here.
+    fn write_beside(&self, entry: &Entry, coding: Coding, coded: &[u8], plain: &[u8]) -> Result<(), StageError> {
+        let stream = Some((coding, coded)).filter(|(coding, _)| *coding == Coding::Deflate);
+        for (coding, bytes) in stream.into_iter().chain([(Coding::Identity, plain)]) {
+            if self.store.blob(&entry.digest, coding.into())?.is_none() {
+                self.plain.blob(entry.digest, coding, entry.size, bytes).map_err(StoreError::Io)?;
+            }
         }
         lock(&self.missing).remove(&entry.digest);
         Ok(())
@@ -444,6 +515,20 @@ impl Stage {
         self.store.commit_plain(&self.plain, &self.cut)?;
         let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok((*lock(&self.received), micros))
+    }
+
+    /// Of what was asked for, what came.
+    pub fn came(&self) -> HashSet<Digest> {
+        let missing = lock(&self.missing);
+        self.asked.iter().filter(|digest| !missing.contains_key(digest)).copied().collect()
+    }
+
+    /// Makes what came for a cut that is here durable, beside what is whole of it. Blocks.
+    ///
+    /// # Errors
+    /// What the disk gives; nothing of it is here then.
+    pub fn commit_beside(&self) -> Result<(), StoreError> {
+        self.store.commit_beside(&self.plain, &self.cut, None)
     }
 
     fn size_of(&self, digest: &Digest) -> Option<u64> {

@@ -4,6 +4,8 @@
 //! coordinator that breaks the rules is counted and cut off with a code, and dialled again later; while there is none,
 //! the node serves on, for ever.
 
+mod mending;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use difusor_proto::{
-    Digest, Flip, Signed, VerifyingKey,
+    CutKey, Digest, Flip, Signed, VerifyingKey,
     clock::{ClockFilter, Exchange, Offset},
     limits::{MAX_CONTROL_FRAME, MAX_MANIFEST_BYTES, MAX_REPAIRS, MAX_WANT},
     process::{self, unix_us},
@@ -32,6 +34,7 @@ use crate::{
     enrol::{resolve, unspecified},
     gate::{Gate, GateError},
     observe::Observatory,
+    scrub::Scrub,
     stage::{Budget, Stage, StageError},
 };
 
@@ -78,6 +81,10 @@ pub struct Sync {
     pub keep_cuts: usize,
     /// Shared by the stages of all cuts under way; whoever deletes packs has it alone.
     pub custody: Arc<tokio::sync::RwLock<()>>,
+    /// Reads packs again, and knows what has to be fetched.
+    pub scrub: Arc<Scrub>,
+    /// The newest cut that could not be taken, and why; `None` once one was.
+    pub cannot_take: Mutex<Option<(CutKey, String)>>,
     /// True while a session is up.
     pub connected: std::sync::atomic::AtomicBool,
 }
@@ -171,6 +178,10 @@ struct Session {
     clock: Mutex<ClockFilter>,
     /// Cuts that wait for blobs, by root.
     stages: Mutex<HashMap<Digest, Arc<Stage>>>,
+    /// Cuts of which blobs, or the manifest, were asked for, and when.
+    asked: Mutex<HashMap<(Digest, bool), Instant>>,
+    /// Since when a cut has no room, and how much it needs.
+    room: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Session {
@@ -221,7 +232,8 @@ impl Session {
             let _ = send.finish();
             let _ = send.stopped().await;
         });
-        let session = Self { sync: Arc::clone(sync), out, clock: Mutex::default(), stages: Mutex::default() };
+        let (clock, stages, asked, room) = Default::default();
+        let session = Self { sync: Arc::clone(sync), out, clock, stages, asked, room };
         Ok((Arc::new(session), recv, writer))
     }
 
@@ -240,7 +252,21 @@ impl Session {
         let code = loop {
             tokio::select! {
                 () = cancel.cancelled() => break CloseCode::Shutdown,
-                _ = beat.tick() => self.report(),
+                _ = beat.tick() => {
+                    self.report();
+                    self.give_up_waiting();
+                    for (cut, want) in self.due() {
+                        let session = Arc::clone(&self);
+                        tasks.spawn(async move {
+                            session.ask(cut, want).await;
+                            Ok(())
+                        });
+                    }
+                    if self.has_room_again() {
+                        tracing::info!("there is room again: saying hello once more");
+                        break CloseCode::Done;
+                    }
+                }
                 Some(done) = tasks.join_next() => match done {
                     Ok(Ok(())) => {}
                     Ok(Err(code)) => break code,
@@ -366,8 +392,12 @@ impl Session {
             Err(error) => return self.failed(cut, error),
         }
         let (missing, repairs) = stage.missing();
-        if missing.is_empty() {
+        if missing.is_empty() || stage.is_mending() && repairs > MAX_REPAIRS {
             lock(&self.stages).remove(&cut.root);
+            if stage.is_mending() {
+                self.mended(stage).await;
+                return Ok(());
+            }
             return self.complete(stage).await;
         }
         self.sync.refused.count("blob");
@@ -398,6 +428,9 @@ impl Session {
         if named != (cut.seq, cut.label, cut.root) {
             return Err(rules(CloseCode::Forged, "the manifest is of another cut".into()));
         }
+        if self.manifest_came(&cut, &signed).await? {
+            return Ok(None);
+        }
         let store = self.sync.store.clone();
         let custody = Arc::clone(&self.sync.custody).read_owned().await;
         let begun = tokio::task::spawn_blocking(move || {
@@ -418,7 +451,7 @@ impl Session {
     /// Makes a complete cut durable, says so, and obeys the flip that waited for it.
     async fn complete(&self, stage: Arc<Stage>) -> Result<(), CloseCode> {
         let cut = stage.cut;
-        let gate = Arc::clone(&self.sync.gate);
+        let (gate, room) = (Arc::clone(&self.sync.gate), stage.room());
         let done = tokio::task::spawn_blocking(move || {
             let done = stage.commit()?;
             gate.prepare(&cut)?;
@@ -427,10 +460,12 @@ impl Session {
         match done.await.map_err(|_| CloseCode::Done)? {
             Ok((received, micros)) => {
                 tracing::info!(seq = cut.seq, label = %cut.label, received, micros, "staged");
+                *lock(&self.sync.cannot_take) = None;
                 self.say(FromNode::Staged { cut, received, micros });
             }
             Err(error) => {
                 tracing::error!(seq = cut.seq, %error, "the cut cannot be kept");
+                self.no_room(cut, &error.to_string(), room);
                 self.say(FromNode::Refused { cut, reason: error.to_string() });
                 return Ok(());
             }
@@ -443,14 +478,18 @@ impl Session {
         self.obeyed(obeyed.map_err(|_| CloseCode::Done)?)
     }
 
-    fn failed(&self, cut: difusor_proto::CutKey, error: StageError) -> Result<(), CloseCode> {
+    fn failed(&self, cut: CutKey, error: StageError) -> Result<(), CloseCode> {
         // What was written of it goes with the stage.
-        lock(&self.stages).remove(&cut.root);
+        let stage = lock(&self.stages).remove(&cut.root);
+        let room = stage.as_ref().map_or(0, |stage| stage.room());
         tracing::error!(seq = cut.seq, %error, "a delta was refused");
         match error {
             StageError::Rules { code, .. } => Err(code),
             StageError::Broken(_) => Ok(()),
+            // The cut is here; what is to be mended of it is asked for again.
+            StageError::Store(_) if stage.is_some_and(|stage| stage.is_mending()) => Ok(()),
             StageError::Store(error) => {
+                self.no_room(cut, &error.to_string(), room);
                 self.say(FromNode::Refused { cut, reason: error.to_string() });
                 Ok(())
             }

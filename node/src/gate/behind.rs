@@ -90,13 +90,13 @@ impl Gate {
             Arc::clone(site)
         } else {
             let known = Arc::new(site.with_past(self.older(root)?.as_ref(), &self.store, &self.options)?);
-            if !self.serving.improve(Arc::clone(&known)) {
+            if !self.serving.improve(site, Arc::clone(&known)) {
                 return Ok(());
             }
             known
         };
         let better = site.finish(&self.store, &manifest, &self.options, stop)?;
-        if self.serving.improve(Arc::new(better)) {
+        if self.serving.improve(&site, Arc::new(better)) {
             tracing::debug!(seq = site.cut().seq, "everything is coded");
         }
         // Coding has read all of the cut.

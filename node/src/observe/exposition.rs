@@ -49,6 +49,7 @@ impl Collector for Scrape {
         self.requests(&mut page)?;
         self.connections(&mut page)?;
         self.cut(&mut page)?;
+        self.disk(&mut page)?;
         process(&mut page, self.started)
     }
 }
@@ -140,6 +141,31 @@ impl Scrape {
     }
 }
 
+impl Scrape {
+    fn disk(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Snapshot { scrub, wanted, withheld, .. } = &self.snapshot;
+        let read = "Bytes of packs that were read again and compared with their checks";
+        page.counter("difusor_scrub_read", Some(Unit::Bytes), read, scrub.bytes)?;
+        page.counter("difusor_scrub_passes", None, "Times that every pack was read again", scrub.passes)?;
+        if let Some(ms) = scrub.last_pass_ms {
+            let help = "When every pack had been read again last, since 1970";
+            page.gauge("difusor_scrub_last_pass", Some(Unit::Seconds), help, ms as f64 / 1e3)?;
+        }
+        page.counter("difusor_scrub_damaged", None, "Records that the disk had spoiled", scrub.found)?;
+        page.counter("difusor_scrub_healed", None, "Records of those that were made whole again", scrub.healed)?;
+        let help = "Files and manifests that the coordinator has to be asked for";
+        page.gauge("difusor_scrub_wanted", None, help, *wanted)?;
+        page.gauge("difusor_scrub_withheld", None, "Files that are not given to visitors until then", *withheld)?;
+        if scrub.disk.total == 0 {
+            return Ok(());
+        }
+        page.gauge("difusor_disk_free", Some(Unit::Bytes), "Room on the disk of the store", scrub.disk.free)?;
+        page.gauge("difusor_disk_size", Some(Unit::Bytes), "Size of that disk", scrub.disk.total)?;
+        let help = "1 while there is less room than `low_space`";
+        page.gauge("difusor_disk_low", None, help, u32::from(scrub.low_space))
+    }
+}
+
 /// The process itself, under the names that all exporters use.
 fn process(page: &mut Page<'_>, started: SystemTime) -> fmt::Result {
     let (resident, peak) = process::resident();
@@ -222,7 +248,7 @@ mod tests {
         time::Duration,
     };
 
-    use difusor_proto::{CutKey, Digest};
+    use difusor_proto::{CutKey, Digest, store::Scrubbed};
 
     use super::{
         super::{AccessLog, Observatory},
@@ -282,6 +308,16 @@ mod tests {
             certificate_expires: Some(at(2_000_000_000)),
             connected: true,
             refused: vec![("a \"reason\"\n".into(), 2)],
+            scrub: Scrubbed {
+                bytes: 77,
+                passes: 2,
+                last_pass_ms: Some(2_500),
+                found: 4,
+                healed: 3,
+                ..Scrubbed::default()
+            },
+            wanted: 1,
+            withheld: 1,
             http3: vec![("retries", 5)],
         });
         let (samples, types) = read(&text);
@@ -309,6 +345,11 @@ mod tests {
             ("difusor_cut_info{label=\"20210606_2240\",seq=\"17\"}", 1.0),
             ("difusor_cut_flips_total", 3.0),
             ("difusor_coordinator_connected", 1.0),
+            ("difusor_scrub_read_bytes_total", 77.0),
+            ("difusor_scrub_last_pass_seconds", 2.5),
+            ("difusor_scrub_damaged_total", 4.0),
+            ("difusor_scrub_healed_total", 3.0),
+            ("difusor_scrub_wanted", 1.0),
             ("difusor_coordinator_refused_total{reason=\"a \\\"reason\\\"\\n\"}", 2.0),
         ] {
             assert_eq!(samples.get(name), Some(&value), "{name} in\n{text}");

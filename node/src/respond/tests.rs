@@ -139,6 +139,7 @@ impl Setting {
         match self.site.as_ref().unwrap().find(&address::decode(path.as_bytes()).unwrap()).unwrap().route {
             Route::File(entity) => Arc::clone(entity),
             Route::Folder(_) => panic!("{path} is a folder"),
+            Route::Withheld(_) => panic!("{path} is withheld"),
         }
     }
 

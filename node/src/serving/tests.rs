@@ -51,24 +51,37 @@ fn no_more_are_held_than_can_come_in_the_life_of_a_page() {
 fn only_the_cut_that_is_served_is_improved() {
     let (serving, [one, two]) = (Serving::default(), sites([1, 2]));
     let better = |site: &Arc<Site>| Arc::new(sites([site.cut().seq]).into_iter().next().unwrap());
-    assert!(!serving.improve(Arc::clone(&one)), "nothing is served yet");
+    assert!(!serving.improve(&one, Arc::clone(&one)), "nothing is served yet");
     serving.flip(Arc::clone(&one));
     serving.flip(Arc::clone(&two));
     let flips = serving.with(|shown| shown.unwrap().flips.clone());
-    // Another cut, and another cut of the same number.
+    // Made from what is not served any more, or was replaced by something better of the same cut.
     for other in [Arc::clone(&one), Arc::clone(&better(&two))] {
-        assert!(!serving.improve(other));
+        assert!(!serving.improve(&other, Arc::clone(&other)));
         assert!(Arc::ptr_eq(&serving.current().unwrap(), &two));
     }
     let fixture = Fixture::new();
     let cut = fixture.cut(3, &[("index.html", b"3")]);
     let (plain, finished) = (Arc::new(fixture.site(&cut)), Arc::new(fixture.site(&cut)));
-    serving.flip(plain);
-    assert!(serving.improve(Arc::clone(&finished)));
+    serving.flip(Arc::clone(&plain));
+    assert!(serving.improve(&plain, Arc::clone(&finished)));
     assert!(Arc::ptr_eq(&serving.current().unwrap(), &finished));
     // It is no flip: what is held for pages stays, and so do the times.
     assert_eq!((serving.flips(), held(&serving, &[1, 2, 3])), (3, vec![1, 2, 3]));
     assert!(serving.with(|shown| shown.unwrap().flips.starts_with(&flips) && shown.unwrap().flips.len() == 3));
+}
+
+#[test]
+fn all_that_is_shown_is_replaced_where_there_is_something_better() {
+    let (serving, [one, two]) = (Serving::default(), sites([1, 2]));
+    serving.replace(|_| panic!("nothing is shown"));
+    serving.flip(Arc::clone(&one));
+    serving.flip(Arc::clone(&two));
+    let other = Arc::clone(&sites([1])[0]);
+    serving.replace(|site| (site.cut().seq == 1).then(|| Arc::clone(&other)));
+    assert!(Arc::ptr_eq(&serving.current().unwrap(), &two));
+    serving.with(|shown| assert!(std::ptr::eq(shown.unwrap().of(1).unwrap(), other.as_ref())));
+    assert_eq!(serving.flips(), 2);
 }
 
 #[test]

@@ -162,6 +162,18 @@ impl Index {
     /// Takes out a pack and every place in it.
     pub(super) fn remove(&self, name: &str, id: u32) -> Result<(), StoreError> {
         self.packs.remove(name)?;
+        self.drop_places(id)
+    }
+
+    /// Takes a pack out of the list, on disk before this returns, and leaves its places: what is under its name at the
+    /// next start is entered anew.
+    pub(super) fn unlist(&self, name: &str) -> Result<(), StoreError> {
+        self.packs.remove(name)?;
+        self.flush()
+    }
+
+    /// Takes out every place in a pack.
+    pub(super) fn drop_places(&self, id: u32) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for item in &self.blobs {
             let (key, place) = item?;
@@ -201,6 +213,21 @@ impl Index {
         })?;
         self.db.flush()?;
         Ok(next.and_then(|next| next.as_ref().try_into().ok()).map_or(1, u32::from_le_bytes))
+    }
+
+    /// Every blob that lies in a pack, in the order of the file.
+    pub(super) fn places_in(&self, id: u32) -> Result<Vec<(Digest, Form, Place)>, StoreError> {
+        let mut found = Vec::new();
+        for item in &self.blobs {
+            let (key, place) = item?;
+            let place: Place = value(&place)?;
+            let digest = key.get(..32).and_then(|digest| digest.try_into().ok()).map(Digest::from_bytes);
+            if let Some(digest) = digest.filter(|_| place.pack == id) {
+                found.push((digest, place.coding.into(), place));
+            }
+        }
+        found.sort_by_key(|(_, _, place)| place.offset);
+        Ok(found)
     }
 
     pub(super) fn blob(&self, digest: &Digest, form: Form) -> Result<Option<Place>, StoreError> {

@@ -62,6 +62,11 @@ impl Opened {
 }
 
 impl Opened {
+    /// True if somebody wanted its bytes in memory.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Takes the mapped pages out of this process's memory. They stay in the system's page cache while it has room, and
     /// come back when they are read.
     #[expect(unsafe_code, reason = "advice that empties a mapping has no safe form")]

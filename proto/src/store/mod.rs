@@ -15,9 +15,11 @@ mod compact;
 mod durable;
 mod index;
 mod map;
+mod mend;
 mod pack;
 mod recover;
 mod retire;
+mod scrub;
 
 use std::{
     collections::HashMap,
@@ -38,7 +40,12 @@ pub use self::{
     durable::{Access, replace},
     index::Form,
     map::Scratch,
+    mend::Space,
     pack::{PackWriter, PackageStream},
+    scrub::{
+        Damage, PackFile, Part,
+        round::{Keeper, Round, Scrubbed},
+    },
 };
 use self::{
     index::{CutPlaces, Index, Known, Place},
@@ -107,6 +114,7 @@ struct Inner {
     files: Mutex<HashMap<u32, Arc<Opened>>>,
     names: Mutex<HashMap<u32, String>>,
     unsettled: Mutex<Vec<(PathBuf, Arc<File>)>>,
+    damaged: Mutex<scrub::Found>,
     next_pack: AtomicU32,
     next_tmp: AtomicU64,
     /// Held for the life of the store, so that no second process opens it.
@@ -216,6 +224,7 @@ impl Store {
             files: Mutex::default(),
             names: Mutex::default(),
             unsettled: Mutex::default(),
+            damaged: Mutex::default(),
             next_pack: AtomicU32::new(1),
             next_tmp: AtomicU64::new(1),
             _lock: lock,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A night with files that a node keeps in memory, and files that it reads from the disk for each visitor.
-fn spec() -> NightSpec {
+pub(crate) fn spec() -> NightSpec {
     NightSpec { rows: 3_000, largest_file: 300_000, ..NightSpec::tiny() }
 }
 
@@ -101,7 +101,7 @@ async fn a_turned_bit_in_a_packed_file_never_goes_out() {
 }
 
 /// The deflate stream of the largest file of a package, or of one that fits into memory anywhere.
-fn deflated(package: &[u8], large: bool) -> Vec<u8> {
+pub(crate) fn deflated(package: &[u8], large: bool) -> Vec<u8> {
     let mut zip = zip::ZipArchive::new(std::io::Cursor::new(package)).unwrap();
     let mut streams = Vec::new();
     for i in 0..zip.len() {
@@ -117,7 +117,7 @@ fn deflated(package: &[u8], large: bool) -> Vec<u8> {
 }
 
 /// Where these bytes begin in a file.
-fn find(path: &Path, bytes: &[u8]) -> Option<u64> {
+pub(crate) fn find(path: &Path, bytes: &[u8]) -> Option<u64> {
     let all = fs::read(path).unwrap();
     all.windows(bytes.len()).position(|window| window == bytes).map(|at| at as u64)
 }

@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use difusor_coordinator::client::ClientError;
 use difusor_local::{Mesh, Options};
 use difusor_night::NightSpec;
 use tempfile::TempDir;
@@ -71,8 +72,15 @@ async fn the_coordinators_disk_is_full() {
     disk.fill();
     let (i, file) = rig.make();
     let refused = rig.hand_in(i, &file).await.expect_err("a package was taken in without room for it");
-    println!("refused: {refused}");
+    let ClientError::Api(refused) = refused else { panic!("{refused}") };
+    assert_eq!(refused.status, 507, "{}", refused.error);
+    assert!(refused.error.contains("Make room"), "{}", refused.error);
     whole(&rig, &cut).await;
+    until("the status says that there is no room", async || {
+        let scrub = rig.mesh.client().status().await.unwrap().scrub;
+        scrub.low_space && scrub.disk.free < 64 << 10
+    })
+    .await;
     assert_eq!(rig.mesh.client().status().await.unwrap().current, Some(cut));
 
     disk.empty();
@@ -110,6 +118,44 @@ async fn a_nodes_disk_is_full() {
     rig.publish().await;
     check(&rig, &probers).await;
     drop(probers);
+    rig.mesh.stop().await.unwrap();
+}
+
+/// The others have flipped; this one has to follow as soon as it can, without another cut to push it, and without anybody
+/// starting it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_takes_the_cut_once_there_is_room() {
+    let dir = TempDir::new().unwrap();
+    let mut options: Options = difusor_tests::options(PROGRAM, dir.path(), 3).unwrap();
+    options.coordinator_config = "flip_deadline = \"1 s\"\n".into();
+    let Some(disk) = Disk::mount(&options.dir.join("mx-central"), "16m") else { return };
+    let mesh = Mesh::start(&options).await.unwrap();
+    let night = difusor_night::Night::new(NightSpec { cuts: 200, ..NightSpec::tiny() }).unwrap();
+    let mut rig = Rig::with(mesh, night, Truth::default(), dir);
+    let old = rig.publish().await;
+    let at = rig.mesh.nodes.iter().position(|node| node.zone.as_str() == "mx-central").unwrap();
+    let admin = rig.mesh.nodes[at].admin;
+    disk.fill();
+    let (i, file) = rig.make();
+    let new = rig.hand_in(i, &file).await.unwrap().cut;
+    until("the others serve the new cut", async || {
+        let fleet = rig.mesh.client().status().await.unwrap();
+        fleet.nodes.values().filter(|node| node.serves == Some(new)).count() == 2
+    })
+    .await;
+    let status = difusor_tests::status(admin).await.unwrap();
+    assert_eq!(status.serves, Some(old), "it serves on");
+    assert_eq!(status.cannot_take.as_ref().map(|(cut, _)| *cut), Some(new), "it does not say what is wrong");
+    until("it says that there is no room", async || {
+        let status = difusor_tests::status(admin).await.unwrap();
+        status.scrub.low_space && status.scrub.disk.free < 64 << 10
+    })
+    .await;
+
+    disk.empty();
+    rig.mesh.wait_served(&new, PATIENCE).await.unwrap();
+    assert_eq!(difusor_tests::status(admin).await.unwrap().cannot_take, None);
+    whole(&rig, &new).await;
     rig.mesh.stop().await.unwrap();
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`killing`] publishes a night while processes die at random, and checks after each round what a crash may never cost:
 //! [`invariants`]. The other modules make one kind of damage each: between [`staged`] and flip, in the [`index`], in
-//! [`plain`] bytes, in [`bits`] at rest, on a full [`disk`].
+//! [`plain`] bytes, in [`bits`] at rest, on a full [`disk`]; and what is spoiled while it is served, by [`scrub`].
 //!
 //! `DIFUSOR_SEED` repeats a run, `DIFUSOR_CRASH_ROUNDS` makes it longer.
 
@@ -16,6 +16,7 @@ mod killing;
 mod plain;
 mod prober;
 mod rig;
+mod scrub;
 mod seed;
 mod staged;
 mod truth;
