@@ -20,8 +20,6 @@ use difusor_proto::Sha256;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use self::peers::Peer;
-
 /// How often the coordinator is asked.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -33,9 +31,12 @@ const STILL: Duration = Duration::from_secs(60);
 /// Prints a Markdown table. Peers are restic and borg, each given the packages as they are, and again their files.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Packages of the night
-    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=500))]
+    /// Packages to keep, from the middle of the night
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     cuts: u16,
+    /// Packages of the whole night
+    #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    of: u16,
     /// Size of the night, as a factor of national (42 MB a package)
     #[arg(long, default_value_t = 0.1, value_name = "FACTOR")]
     scale: f64,
@@ -65,6 +66,8 @@ struct Outcome {
     cuts: usize,
     package_bytes: u64,
     at_rest: u64,
+    /// Of each cut, in their order.
+    at_rest_each: Vec<u64>,
     keyframes: usize,
     verify_s: f64,
     worst_verify_ms: u64,
@@ -90,17 +93,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn measure(args: &Args, work: &Path) -> anyhow::Result<Outcome> {
     let cuts = usize::from(args.cuts);
-    let night = Night::new(NightSpec { cuts, nested: args.nested, ..NightSpec::national().scaled(args.scale) })?;
+    let all = cuts.max(usize::from(args.of));
+    let cadence = Duration::from_secs(120);
+    let night =
+        Night::new(NightSpec { cuts: all, cadence, nested: args.nested, ..NightSpec::national().scaled(args.scale) })?;
     let mut options = Options::new(work.join("mesh"), 0, Ports::Free)?;
     options.coordinator_config =
         format!("keyframe_every = {}\nverbatim_cuts = {}", args.keyframe_every, args.verbatim_cuts);
     let mesh = Mesh::start(&options).await?;
     let mut peers = if args.alone { Vec::new() } else { peers::all(work)? };
 
+    let packages = work.join("packages");
+    fs::create_dir_all(&packages)?;
     let bar = bar("taking in", cuts)?;
     let mut sums = Vec::with_capacity(cuts);
-    for i in 0..cuts {
-        let file = night.write_to(&work.join("packages"), i, false)?;
+    for i in (all - cuts) / 2..(all + cuts) / 2 {
+        let file = night.write_to(&packages, i, false)?;
         sums.push(Sha256::of(&fs::read(&file)?));
         mesh.client().publish(&file, Request::default()).await?;
         tokio::task::block_in_place(|| peers.iter_mut().try_for_each(|peer| peer.add(&night.label(i), &file)))?;
@@ -117,6 +125,7 @@ async fn measure(args: &Args, work: &Path) -> anyhow::Result<Outcome> {
         cuts,
         package_bytes: listed.iter().map(|cut| cut.archived.package.size).sum(),
         at_rest: listed.iter().map(|cut| cut.at_rest).sum(),
+        at_rest_each: listed.iter().map(|cut| cut.at_rest).collect(),
         keyframes: listed.iter().filter(|cut| cut.verbatim).count(),
         verify_s: verified.0.as_secs_f64(),
         worst_verify_ms: verified.1,

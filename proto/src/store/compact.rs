@@ -69,6 +69,7 @@ impl Store {
         for (old, known) in &old {
             fs::remove_file(self.packs_dir().join(old))?;
             lock(&self.0.files).remove(&known.id);
+            lock(&self.0.damaged).remove(old);
         }
         self.sync_names()
     }

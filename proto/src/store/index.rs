@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{StoreError, pack::Record};
+use super::{
+    StoreError,
+    pack::{Kind, Record},
+};
 use crate::{CutKey, Digest, codec::Coding};
 
 /// Memory that sled may use for pages. The whole index of a night fits.
@@ -74,6 +77,15 @@ pub(super) struct CutPlaces {
     pub(super) cut: CutKey,
     pub(super) manifest: Place,
     pub(super) package: Option<Place>,
+}
+
+impl CutPlaces {
+    /// Those in a pack, if it has a manifest.
+    pub(super) fn of(cut: &CutKey, pack: u32, records: &[Record]) -> Option<Self> {
+        let find = |kind| records.iter().find(|record| record.kind == kind).map(|record| Place::of(pack, record));
+        let package = find(Kind::Package).or_else(|| find(Kind::Told));
+        find(Kind::Manifest).map(|manifest| Self { cut: *cut, manifest, package })
+    }
 }
 
 pub(super) struct Index {

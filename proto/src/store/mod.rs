@@ -428,12 +428,7 @@ impl Store {
         records: &[Record],
     ) -> Result<(), StoreError> {
         let known = Known { id, len, cut: *cut };
-        let find = |kind| records.iter().find(|record| record.kind == kind).map(|record| Place::of(id, record));
-        let places = find(Kind::Manifest).map(|manifest| CutPlaces {
-            cut: *cut,
-            manifest,
-            package: find(Kind::Package).or_else(|| find(Kind::Told)),
-        });
+        let places = CutPlaces::of(cut, id, records);
         lock(&self.0.names).insert(id, name.into());
         lock(&self.0.files).insert(id, Arc::new(Opened::new(file)));
         let blobs = records.iter().filter(|record| matches!(record.kind, Kind::Blob | Kind::Span));

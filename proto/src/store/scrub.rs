@@ -20,7 +20,7 @@ use rustix::fs::{Advice, fadvise};
 
 use super::{
     Form, PLAIN, Store, StoreError, TMP, UNSETTLED,
-    index::{CutPlaces, Known, Place},
+    index::{CutPlaces, Known},
     lock,
     map::Opened,
     pack::{self, Kind, Record},
@@ -109,6 +109,8 @@ impl Store {
                 let opened = lock(&self.0.files).get(&known.id).map(Arc::clone);
                 Reading { file: &file, cold: opened.is_none_or(|opened| !opened.is_mapped()), pace }.parts()
             }
+            // A cut that is kept in another way just now has another pack.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.known(name)?.is_none() => Some(Vec::new()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(vec![Part::File]),
             Err(error) => return Err(error.into()),
         };
@@ -133,8 +135,7 @@ impl Store {
         let aside = fs::read_dir(self.0.dir.join("aside")).into_iter().flatten().flatten();
         let known = self.0.index.packs().unwrap_or_default();
         for name in aside.filter_map(|entry| entry.file_name().into_string().ok()) {
-            let extension = |name: &str| name.rsplit_once('.').map(|(_, kind)| kind.to_owned());
-            let is_replaced = |other: &String| same_cut(other, &name) && extension(other) == extension(&name);
+            let is_replaced = |other: &String| same_cut(other, &name) && !other.ends_with(PLAIN);
             if !name.ends_with(PLAIN) && !known.iter().any(|(other, _)| is_replaced(other)) {
                 names.push(name);
             }
@@ -227,9 +228,7 @@ impl Store {
         records: &[Record],
     ) -> Result<(), StoreError> {
         let id = self.next_id();
-        let find = |kind| records.iter().find(|record| record.kind == kind).map(|record| Place::of(id, record));
-        let places =
-            find(Kind::Manifest).map(|manifest| CutPlaces { cut: *cut, manifest, package: find(Kind::Package) });
+        let places = CutPlaces::of(cut, id, records);
         lock(&self.0.names).insert(id, name.into());
         lock(&self.0.files).insert(id, Arc::new(Opened::new(file)));
         let live: std::collections::HashSet<_> =
