@@ -7,8 +7,12 @@
 mod compare;
 mod congestion;
 mod flips;
+mod ingest;
+mod link;
+mod median;
 mod packages;
 mod publish;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -29,6 +33,8 @@ enum Command {
     Congestion(congestion::Args),
     Publish(publish::Args),
     Flips(flips::Args),
+    Ingest(ingest::Args),
+    Link(link::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
         Command::Congestion(args) => congestion::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Flips(args) => flips::run(&args),
+        Command::Ingest(args) => ingest::run(&args),
+        Command::Link(args) => link::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
