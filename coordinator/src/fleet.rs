@@ -90,8 +90,18 @@ pub struct Progress {
     pub sent_bytes: u64,
     /// Bytes that it says came.
     pub received_bytes: Option<u64>,
+    /// When its delta was made, Unix microseconds of our clock.
+    #[serde(default)]
+    pub ready_us: Option<u64>,
+    /// When its machine had acknowledged all of that; half a round trip after it came. Of the first stream, if more
+    /// was asked for.
+    #[serde(default)]
+    pub arrived_us: Option<u64>,
     /// When it had staged, Unix microseconds of our clock.
     pub staged_us: Option<u64>,
+    /// Microseconds from the head of the delta to the last fsync, by its own clock.
+    #[serde(default)]
+    pub staging_us: Option<u64>,
     /// When it flipped, Unix microseconds of our clock, as it measured.
     pub flipped_us: Option<u64>,
     /// Why it could not take the cut.

@@ -260,7 +260,7 @@ impl Session {
                 let pong = FromCoordinator::Pong { sent, arrived, answered: unix_us() };
                 wire::write_frame(&mut self.send, &pong).await.map_err(|_| CloseCode::Done)?;
             }
-            FromNode::Staged { cut, received, micros: _ } => {
+            FromNode::Staged { cut, received, micros } => {
                 let mut fleet = view(&self.mesh.fleet);
                 if let Some(seen) = fleet.nodes.get_mut(&node) {
                     seen.staged = Some(cut);
@@ -268,6 +268,7 @@ impl Session {
                 if let Some(progress) = fleet.progress(&cut, &node) {
                     progress.received_bytes = Some(received);
                     progress.staged_us.get_or_insert(arrived);
+                    progress.staging_us.get_or_insert(micros);
                 }
                 self.holds.insert(0, cut);
                 events.push(Event::Staged { node, cut });
@@ -395,6 +396,7 @@ async fn send(
     if let Some(progress) = view(&mesh.fleet).progress(&cut, node) {
         progress.items = progress.items.saturating_add(head.items.into());
         progress.delta_bytes = progress.delta_bytes.saturating_add(head.bytes);
+        progress.ready_us.get_or_insert_with(unix_us);
     }
     let mut stream = connection.open_uni().await?;
     // What was asked for again is what the cut is waiting for.
@@ -408,6 +410,10 @@ async fn send(
         }
     }
     stream.finish()?;
-    let _ = stream.stopped().await;
+    if let Ok(None) = stream.stopped().await
+        && let Some(progress) = view(&mesh.fleet).progress(&cut, node)
+    {
+        progress.arrived_us.get_or_insert_with(unix_us);
+    }
     Ok(())
 }

@@ -24,7 +24,6 @@ mod report;
 mod request;
 mod servers;
 mod tally;
-mod usage;
 mod window;
 mod wire;
 

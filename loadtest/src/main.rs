@@ -8,8 +8,12 @@ mod archive;
 mod compare;
 mod congestion;
 mod flips;
+mod ingest;
+mod link;
+mod median;
 mod packages;
 mod publish;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,8 @@ enum Command {
     Congestion(congestion::Args),
     Publish(publish::Args),
     Flips(flips::Args),
+    Ingest(ingest::Args),
+    Link(link::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Command::Congestion(args) => congestion::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Flips(args) => flips::run(&args),
+        Command::Ingest(args) => ingest::run(&args),
+        Command::Link(args) => link::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,8 +57,17 @@ pub struct NodeReport {
     pub delta_bytes: u64,
     /// Bytes that came: manifest and blobs.
     pub received_bytes: u64,
-    /// Until it was verified and on its disk.
+    /// Until its delta was made.
+    #[serde(default)]
+    pub ready_ms: Option<f64>,
+    /// Until its machine had acknowledged all of it.
+    #[serde(default)]
+    pub arrived_ms: Option<f64>,
+    /// Until the coordinator heard that it was verified and on its disk.
     pub staged_ms: f64,
+    /// Until the instant of the flip.
+    #[serde(default)]
+    pub flip_ms: Option<f64>,
     /// Until it flipped.
     pub flipped_ms: f64,
     /// Until it was seen over HTTPS.

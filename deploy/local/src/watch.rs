@@ -138,7 +138,10 @@ fn summary(
             zone: zones.get(node.as_str())?.clone(),
             delta_bytes: progress.delta_bytes,
             received_bytes: progress.received_bytes.unwrap_or(0),
+            ready_ms: progress.ready_us.map(since),
+            arrived_ms: progress.arrived_us.map(since),
             staged_ms: since(progress.staged_us.unwrap_or(0)),
+            flip_ms: view.flip_at_us.map(since),
             flipped_ms: since(progress.flipped_us.unwrap_or(0)),
             served_ms: since(*served),
         })

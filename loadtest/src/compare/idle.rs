@@ -16,10 +16,10 @@ use super::identity::{self, Tickets};
 use super::request::Exchange;
 use super::servers::Server;
 use super::tally::{Counted, Tally};
-use super::usage;
 use super::window::{Spent, Window};
 use super::wire::Wire;
 use super::{http1, http2};
+use crate::usage;
 
 /// Connections that are opened at once.
 const OPENING: usize = 32;

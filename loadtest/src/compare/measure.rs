@@ -166,8 +166,8 @@ impl Measured {
 mod tests {
     use std::time::Duration;
 
-    use super::super::usage::{Memory, Times};
     use super::*;
+    use crate::usage::{Memory, Times};
 
     #[test]
     fn rates_of_large_files_come_from_their_bytes() {

@@ -19,7 +19,7 @@ use super::cores;
 use super::files::Files;
 use super::identity::Identity;
 use super::peers::{Kind, Setup};
-use super::usage;
+use crate::usage;
 
 /// A server that does not listen after this long has a problem; its log says which.
 const START: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::tally::Tally;
-use super::usage::{self, Memory, Times};
+use crate::usage::{self, Memory, Times};
 
 /// How long to warm up, and how long to count.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Medians and worst cases of both sides, as a Markdown table.
 
 use super::{Memory, NightRun, Publication};
+use crate::median::{median, worst};
 
 /// One side of the table; `None` where it has nothing to show.
 struct Column {
@@ -61,19 +62,6 @@ pub(super) fn table(difusor: &[NightRun], rsync: &[NightRun]) -> String {
 
 fn received(cuts: &[&Publication]) -> impl Iterator<Item = f64> {
     cuts.iter().flat_map(|cut| &cut.received).map(|bytes| *bytes as f64)
-}
-
-/// The middle value, or the mean of the two in the middle.
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = *sorted.get(sorted.len().saturating_sub(1) / 2)?;
-    Some(f64::midpoint(lower, upper))
-}
-
-fn worst(values: impl Iterator<Item = f64>) -> Option<f64> {
-    values.max_by(f64::total_cmp)
 }
 
 fn milliseconds(value: f64) -> String {

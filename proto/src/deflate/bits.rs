@@ -49,10 +49,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next bits, at least 15 of them if so many are left, with anything behind them.
+    /// The next bits, at least 48 of them if so many are left, with anything behind them.
     #[inline]
     pub(super) fn peek(&mut self) -> u64 {
-        if self.held < 15 {
+        if self.held < 48 {
             self.fill();
         }
         self.buffer

@@ -6,7 +6,7 @@
 //! bytes are the same, which is several times faster than searching anew. Streams of other programs have recipes too, only
 //! longer ones.
 //!
-//! Reading order: [`bits`] and [`codes`]; [`parse`] from a stream to tokens; [`matcher`] and [`trees`] follow zlib;
+//! Reading order: [`bits`], [`codes`] and [`table`]; [`parse`] from a stream to tokens; [`matcher`] and [`trees`] follow zlib;
 //! [`align`] and [`predict`] use the predecessor; [`recipe`] keeps the rest.
 //!
 //! Invariants: whoever describes a stream proves the recipe by rebuilding; a recipe from outside costs no more time than
@@ -19,6 +19,7 @@ mod matcher;
 mod parse;
 mod predict;
 mod recipe;
+mod table;
 #[cfg(test)]
 mod tests;
 mod trees;

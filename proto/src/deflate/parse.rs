@@ -3,7 +3,8 @@
 use super::{
     DeflateError, Token,
     bits::Reader,
-    codes::{self, DISTANCE, Decoder, END, LENGTH, LENGTHS, ORDER},
+    codes::{self, Decoder, LENGTHS, ORDER},
+    table::{self, Kind as Symbol, Table},
     trees::Lengths,
 };
 
@@ -18,74 +19,44 @@ pub(super) enum Kind {
     Dynamic,
 }
 
-/// What comes next in a stream.
+/// A block that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
-    /// A block begins.
-    Block {
-        /// No other block follows.
-        last: bool,
-        /// What it is.
-        kind: Kind,
-    },
-    /// A literal or a match of the block.
-    Token(Token),
-    /// The block ended.
-    End,
+pub(super) struct Block {
+    /// No other block follows.
+    pub(super) last: bool,
+    /// What it is.
+    pub(super) kind: Kind,
 }
+
+/// Tokens that are read at a time: as many as stay in the first cache.
+const CHUNK: usize = 1024;
 
 /// Reads a stream.
 #[derive(Debug)]
 pub(super) struct Parser<'a> {
     reader: Reader<'a>,
-    state: State,
+    /// Among the tokens of a block.
+    is_within: bool,
+    /// No block follows.
     last: bool,
     /// How many bits the codes of the block took.
     header: u64,
     /// The bits behind the length of a stored block's padding.
     padding: u32,
-    literals: Decoder,
-    distances: Decoder,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Between blocks.
-    Between,
-    /// Among the tokens of a block.
-    Tokens,
-    /// In a stored block, of which everything was read.
-    Stored,
+    literals: Table<2048>,
+    distances: Table<1024>,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(stream: &'a [u8]) -> Self {
-        let none = || Decoder::new(&[]).unwrap_or_else(|_| unreachable!("no lengths are no codes"));
         Self {
             reader: Reader::new(stream),
-            state: State::Between,
+            is_within: false,
             last: false,
             header: 0,
             padding: 0,
-            literals: none(),
-            distances: none(),
-        }
-    }
-
-    /// What comes next; `None` behind the last block.
-    ///
-    /// # Errors
-    /// [`DeflateError`] if the stream is damaged or ends early.
-    #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<Event>, DeflateError> {
-        match self.state {
-            State::Tokens => self.token().map(Some),
-            State::Stored => {
-                self.state = State::Between;
-                Ok(Some(Event::End))
-            }
-            State::Between if self.last => Ok(None),
-            State::Between => self.block().map(Some),
+            literals: Table::new(),
+            distances: Table::new(),
         }
     }
 
@@ -112,7 +83,17 @@ impl<'a> Parser<'a> {
         self.reader.pad()
     }
 
-    fn block(&mut self) -> Result<Event, DeflateError> {
+    /// The next block, once all tokens of the one before were read; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`DeflateError`] if the stream is damaged or ends early.
+    pub(super) fn block(&mut self) -> Result<Option<Block>, DeflateError> {
+        if self.is_within {
+            return Err(DeflateError::Damaged("a block in a block"));
+        }
+        if self.last {
+            return Ok(None);
+        }
         self.last = self.reader.take(1)? == 1;
         let kind = self.reader.take(2)?;
         let before = self.reader.position();
@@ -124,45 +105,86 @@ impl<'a> Parser<'a> {
                     return Err(DeflateError::Damaged("length of a stored block"));
                 }
                 self.reader.skip_bytes(length as usize)?;
-                self.state = State::Stored;
                 Kind::Stored(u16::try_from(length).unwrap_or(u16::MAX))
             }
             1 => {
                 let (literals, distances) = codes::fixed();
-                (self.literals, self.distances) = (Decoder::new(&literals)?, Decoder::new(&distances)?);
-                self.state = State::Tokens;
+                self.begin(&literals, &distances)?;
                 Kind::Fixed
             }
             2 => {
                 let Lengths { literals, distances } = lengths(&mut self.reader)?;
-                (self.literals, self.distances) = (Decoder::new(&literals)?, Decoder::new(&distances)?);
-                self.state = State::Tokens;
+                self.begin(&literals, &distances)?;
                 Kind::Dynamic
             }
             _ => return Err(DeflateError::Damaged("kind of a block")),
         };
         self.header = self.reader.position() - before;
-        Ok(Event::Block { last: self.last, kind })
+        Ok(Some(Block { last: self.last, kind }))
     }
 
-    #[inline]
-    fn token(&mut self) -> Result<Event, DeflateError> {
-        let symbol = self.literals.symbol(&mut self.reader)?;
-        if let Ok(byte) = u8::try_from(symbol) {
-            return Ok(Event::Token(Token::Literal(byte)));
-        }
-        if symbol == END {
-            self.state = State::Between;
-            return Ok(Event::End);
-        }
-        let entry = LENGTH.get(usize::from(symbol - END - 1));
-        let (base, extra) = entry.ok_or(DeflateError::Damaged("length that is none"))?;
-        let length = base + u16::try_from(self.reader.take(u32::from(*extra))?).unwrap_or(0);
-        let symbol = self.distances.symbol(&mut self.reader)?;
-        let entry = DISTANCE.get(usize::from(symbol)).ok_or(DeflateError::Damaged("distance that is none"))?;
-        let distance = entry.0 + u16::try_from(self.reader.take(u32::from(entry.1))?).unwrap_or(0);
-        Ok(Event::Token(Token::Match { length, distance }))
+    fn begin(&mut self, literals: &[u8], distances: &[u8]) -> Result<(), DeflateError> {
+        self.literals.set(literals, table::literal)?;
+        self.distances.set(distances, table::distance)?;
+        self.is_within = true;
+        Ok(())
     }
+
+    /// Adds some of the tokens that come next; false once the block has ended. A stored block has none.
+    ///
+    /// # Errors
+    /// [`DeflateError`] if the stream is damaged or ends early; those before were added.
+    pub(super) fn tokens(&mut self, tokens: &mut Vec<Token>) -> Result<bool, DeflateError> {
+        for _ in 0..CHUNK {
+            if !self.is_within {
+                break;
+            }
+            match self.token()? {
+                Some(token) => tokens.push(token),
+                None => self.is_within = false,
+            }
+        }
+        Ok(self.is_within)
+    }
+
+    /// The next token; `None` at the end of the block.
+    #[inline]
+    fn token(&mut self) -> Result<Option<Token>, DeflateError> {
+        // Enough for all that a match takes: two codes, and the bits behind them.
+        let ahead = self.reader.peek();
+        let entry = self.literals.entry(ahead);
+        match entry.kind() {
+            Symbol::Literal => {
+                self.reader.skip(entry.len())?;
+                Ok(Some(Token::Literal(entry.base().to_le_bytes()[0])))
+            }
+            Symbol::Base => {
+                let ahead = ahead >> entry.len();
+                let length = entry.base() + bits(ahead, entry.extra());
+                let ahead = ahead >> entry.extra();
+                let far = self.distances.entry(ahead);
+                if far.kind() != Symbol::Base {
+                    return Err(DeflateError::Damaged("distance that is none"));
+                }
+                let distance = far.base() + bits(ahead >> far.len(), far.extra());
+                self.reader.skip(entry.len() + entry.extra() + far.len() + far.extra())?;
+                Ok(Some(Token::Match { length, distance }))
+            }
+            Symbol::End => {
+                self.reader.skip(entry.len())?;
+                Ok(None)
+            }
+            Symbol::None | Symbol::Link => Err(DeflateError::Damaged("bits that are no code")),
+        }
+    }
+}
+
+/// The lowest of these bits, at most thirteen.
+#[inline]
+fn bits(ahead: u64, count: u32) -> u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "masked")]
+    let bits = (ahead & ((1 << count) - 1)) as u16;
+    bits
 }
 
 /// The codes of a block (section 3.2.7).

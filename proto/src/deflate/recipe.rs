@@ -6,7 +6,8 @@ use super::{
     DeflateError, Old, Params, Token,
     bits::{Reader, Writer},
     codes::{self, END},
-    parse::{self, Event, Kind, Parser},
+    matcher::Tables,
+    parse::{self, Kind, Parser},
     predict::Predictor,
     trees::{self, Counts, Lengths},
 };
@@ -94,24 +95,41 @@ fn sample(
     old: Option<Old<'_>>,
     most: usize,
 ) -> Result<Option<(Recipe, u64)>, DeflateError> {
+    let mut tables = Tables::take();
+    let sampled = sample_with(stream, plain, Predictor::new(plain, params, old, &mut tables), params, most);
+    tables.give();
+    sampled
+}
+
+fn sample_with(
+    stream: &[u8],
+    plain: &[u8],
+    mut predictor: Predictor<'_>,
+    params: Params,
+    most: usize,
+) -> Result<Option<(Recipe, u64)>, DeflateError> {
     let mut parser = Parser::new(stream);
-    let mut predictor = Predictor::new(plain, params, old);
     let mut notes = Notes::new(params, stream.len() as u64);
     let (mut place, mut total) = (0, 0_usize);
-    while let Some(event) = parser.next()? {
-        let Event::Block { last, kind } = event else { return Err(DeflateError::Damaged("tokens without a block")) };
+    let mut chunk = Vec::new();
+    while let Some(parse::Block { last, kind }) = parser.block()? {
         let before = parser.position() - parser.header();
         let header = parser.header();
         let (mut tokens, mut counts) = (0_usize, Counts::default());
-        while let Some(Event::Token(token)) = parser.next()? {
-            if place + token.len() > plain.len() {
-                return Err(DeflateError::Damaged("more plain bytes than announced"));
+        let mut goes_on = true;
+        while goes_on {
+            chunk.clear();
+            goes_on = parser.tokens(&mut chunk)?;
+            for &token in &chunk {
+                if place + token.len() > plain.len() {
+                    return Err(DeflateError::Damaged("more plain bytes than announced"));
+                }
+                notes.token(token, predictor.token(place));
+                predictor.pass(place, token.len());
+                count(&mut counts, token);
+                place += token.len();
             }
-            notes.token(token, predictor.token(place));
-            predictor.pass(place, token.len());
-            count(&mut counts, token);
-            place += token.len();
-            tokens += 1;
+            tokens += chunk.len();
         }
         total += tokens;
         let is_usual = if last { tokens < params.tokens() && place == plain.len() } else { tokens == params.tokens() };
@@ -257,10 +275,17 @@ pub fn rebuild(plain: &[u8], recipe: &Recipe, old: Option<Old<'_>>) -> Result<Ve
     if len > plain.len() + plain.len() / 8 + 1024 {
         return Err(DeflateError::Recipe("length"));
     }
+    let mut tables = Tables::take();
+    let stream = rebuild_with(plain, recipe, len, Predictor::new(plain, recipe.params, old, &mut tables));
+    tables.give();
+    stream
+}
+
+fn rebuild_with(plain: &[u8], recipe: &Recipe, len: usize, predictor: Predictor<'_>) -> Result<Vec<u8>, DeflateError> {
     let mut work = Rebuild {
         plain,
         params: recipe.params,
-        predictor: Predictor::new(plain, recipe.params, old),
+        predictor,
         corrections: Corrections::new(recipe)?,
         writer: Writer::with_capacity(len + 8),
         place: 0,
@@ -451,6 +476,9 @@ fn written(lengths: &Lengths) -> Codes {
     Codes { bits, bytes: writer.finish() }
 }
 
+/// Tokens of a block at most, with the highest level of memory.
+const MOST: usize = 1 << 15;
+
 /// Tokens by which levels are told apart.
 const SAMPLE: usize = 20_000;
 
@@ -481,10 +509,14 @@ pub fn guess(stream: &[u8], plain: &[u8], hint: Params) -> Result<Params, Deflat
 /// The memory level, from the tokens of the first block if another follows; `None` if zlib makes no block like that.
 fn memory(stream: &[u8]) -> Result<Option<u8>, DeflateError> {
     let mut parser = Parser::new(stream);
-    let Some(Event::Block { last: false, .. }) = parser.next()? else { return Ok(None) };
-    let mut tokens = 0_usize;
-    while let Some(Event::Token(_)) = parser.next()? {
-        tokens += 1;
+    let Some(parse::Block { last: false, .. }) = parser.block()? else { return Ok(None) };
+    let mut tokens = Vec::new();
+    while parser.tokens(&mut tokens)? {
+        // No level of memory makes a block of more.
+        if tokens.len() > MOST {
+            return Ok(None);
+        }
     }
+    let tokens = tokens.len();
     Ok((1..=9).find(|memory| Params { level: 6, memory: *memory }.tokens() == tokens))
 }

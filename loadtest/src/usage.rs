@@ -12,11 +12,11 @@ const TICKS: u64 = 100;
 
 /// Times since a process began, its ended threads included.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Times {
+pub(crate) struct Times {
     /// On a core, in the program and in the kernel.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// Ready to go on, but another had the core.
-    pub(super) waited: Duration,
+    pub(crate) waited: Duration,
 }
 
 impl Sub for Times {
@@ -29,14 +29,14 @@ impl Sub for Times {
 
 /// Resident memory, bytes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Memory {
-    pub(super) now: u64,
+pub(crate) struct Memory {
+    pub(crate) now: u64,
     /// The most since [`reset_peak`].
-    pub(super) peak: u64,
+    pub(crate) peak: u64,
 }
 
 /// A process and all that descend from it.
-pub(super) fn family(root: u32) -> Vec<u32> {
+pub(crate) fn family(root: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent(&stat(pid)?)?))).collect();
@@ -49,7 +49,7 @@ pub(super) fn family(root: u32) -> Vec<u32> {
 }
 
 /// Sum over processes; those that ended count as nothing.
-pub(super) fn times(pids: &[u32]) -> Times {
+pub(crate) fn times(pids: &[u32]) -> Times {
     pids.iter().fold(Times::default(), |sum, pid| {
         let [user, system, ..] = stat(*pid).and_then(|stat| ticks(&stat)).unwrap_or_default();
         Times { cpu: sum.cpu + time(user + system), waited: sum.waited + waited(*pid) }
@@ -57,13 +57,13 @@ pub(super) fn times(pids: &[u32]) -> Times {
 }
 
 /// CPU time of the children of this process that ended and were waited for.
-pub(super) fn ended_children() -> Duration {
+pub(crate) fn ended_children() -> Duration {
     let [_, _, user, system] = stat(std::process::id()).and_then(|stat| ticks(&stat)).unwrap_or_default();
     time(user + system)
 }
 
 /// Sum over processes.
-pub(super) fn memory(pids: &[u32]) -> Memory {
+pub(crate) fn memory(pids: &[u32]) -> Memory {
     pids.iter().fold(Memory::default(), |sum, pid| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let size = |name| kib(&status, name).unwrap_or(0) * 1024;
@@ -72,7 +72,7 @@ pub(super) fn memory(pids: &[u32]) -> Memory {
 }
 
 /// From now on, the peak is what comes. Where that is not allowed, it goes on from the start of the process.
-pub(super) fn reset_peak(pids: &[u32]) {
+pub(crate) fn reset_peak(pids: &[u32]) {
     for pid in pids {
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
     }
