@@ -6,6 +6,7 @@
 
 mod compare;
 mod congestion;
+mod deltas;
 mod flips;
 mod packages;
 mod publish;
@@ -29,6 +30,9 @@ enum Command {
     Congestion(congestion::Args),
     Publish(publish::Args),
     Flips(flips::Args),
+    Deltas(deltas::Args),
+    #[command(hide = true)]
+    DeltasPiece(deltas::piece::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         Command::Congestion(args) => congestion::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Flips(args) => flips::run(&args),
+        Command::Deltas(args) => deltas::run(&args),
+        Command::DeltasPiece(args) => deltas::piece::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
