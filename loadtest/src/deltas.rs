@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Small packages and three rows, to see that everything runs
     #[arg(long, conflicts_with = "scale")]
     quick: bool,
+    /// Measure nothing: print what earlier runs wrote to these files with --json
+    #[arg(long, value_delimiter = ',', value_name = "FILE,...", conflicts_with_all = ["rows", "real", "quick"])]
+    from: Vec<PathBuf>,
     /// Write everything that was measured here
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -68,6 +71,12 @@ enum Scale {
 const QUICK: [&str; 3] = ["plain, peak", "nested, peak", "shuffled"];
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let peers: Vec<Peer> =
+        Peer::ALL.into_iter().filter(|peer| args.peers.is_empty() || args.peers.contains(peer)).collect();
+    if !args.from.is_empty() {
+        println!("{}", report::tables(&read(&args.from)?, &peers));
+        return Ok(());
+    }
     let spec = spec(args);
     let mut rows = pairs::made(&spec);
     if let Some(folder) = &args.real {
@@ -79,8 +88,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if args.rows.is_empty() { is_quick } else { args.rows.iter().any(|part| named(part)) }
     };
     rows.retain(wanted);
-    let peers: Vec<Peer> =
-        Peer::ALL.into_iter().filter(|peer| args.peers.is_empty() || args.peers.contains(peer)).collect();
     let steps = rows.len() * peers.len();
     // Hidden by itself when stderr is no terminal; the lines below are not.
     let bar = ProgressBar::new(steps as u64)
@@ -119,6 +126,25 @@ fn spec(args: &Args) -> NightSpec {
     }
 }
 
+/// What earlier runs wrote, as one; rows that were measured again count as they were measured last.
+fn read(files: &[PathBuf]) -> anyhow::Result<Record> {
+    let mut all = Record { scale: String::new(), rows: Vec::new(), recipes: None };
+    for file in files {
+        let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        let record: Record = serde_json::from_slice(&bytes).with_context(|| file.display().to_string())?;
+        for row in record.rows {
+            match all.rows.iter_mut().find(|known| known.name == row.name) {
+                Some(known) => known.update(row),
+                None => all.rows.push(row),
+            }
+        }
+        all.recipes = record.recipes.or(all.recipes);
+        all.scale = record.scale;
+    }
+    all.rows.sort_by_key(|row| row.kind);
+    Ok(all)
+}
+
 /// After each row, so that one that fails costs no other.
 fn write(args: &Args, record: &Record) -> anyhow::Result<()> {
     let Some(path) = &args.json else { return Ok(()) };
@@ -137,7 +163,6 @@ fn one(row: &Pair, peers: &[Peer], tmp: Option<&Path>, bar: &ProgressBar) -> any
     let changes = target.changes(&base);
     let mut done = Row {
         name: row.name.clone(),
-        group: row.group.clone(),
         kind: row.kind,
         package: fs::metadata(&target_zip)?.len(),
         files: target.files.len(),

@@ -10,13 +10,13 @@ use difusor_local::watch::{self, Published};
 use difusor_local::{Mesh, Options, Ports};
 use difusor_proto::Digest;
 use difusor_proto::store::Store;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::piece::Piece;
 use super::site::Site;
 
 /// What a pair cost us.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Ours {
     /// All bytes of the stream to the node.
     pub(super) bytes: u64,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use difusor_night::{Night, NightSpec};
 use difusor_proto::CutLabel;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 /// Where in a night of 101 cuts a pair begins: when little has come, when the most comes, when all has.
@@ -19,7 +19,7 @@ const MOMENTS: [(&str, usize); 3] = [("early", 5), ("peak", 50), ("late", 95)];
 const CUTS: usize = 101;
 
 /// What kind of packages a pair has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
     /// The tables are files of the site.
@@ -36,8 +36,6 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     pub(super) name: String,
-    /// The pairs of one group are shown together if they are many.
-    pub(super) group: String,
     pub(super) kind: Kind,
     source: Source,
 }
@@ -56,7 +54,7 @@ pub(super) fn made(spec: &NightSpec) -> Vec<Pair> {
     let pair = |name: &str, kind, base: &NightSpec, target: &NightSpec, cut: usize| {
         let source = Source::Made(Box::new((base.clone(), cut, target.clone(), cut + 1)));
         let name = format!("{name}, cuts {cut} to {}", cut + 1);
-        Pair { group: name.clone(), name, kind, source }
+        Pair { name, kind, source }
     };
     let nested = NightSpec { nested: true, ..spec.clone() };
     let shuffled = NightSpec { shuffled: true, ..spec.clone() };
@@ -86,7 +84,7 @@ pub(super) fn real(folder: &Path) -> anyhow::Result<Vec<Pair>> {
         for pair in packages.windows(2) {
             if let [(_, base), (label, target)] = pair {
                 let source = Source::Found(base.clone(), target.clone());
-                pairs.push(Pair { name: format!("{name}, {label}"), group: name.clone(), kind: Kind::Real, source });
+                pairs.push(Pair { name: format!("{name}, {label}"), kind: Kind::Real, source });
             }
         }
     }

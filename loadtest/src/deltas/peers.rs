@@ -11,13 +11,13 @@ mod zstd;
 use std::path::Path;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::child;
 use super::site::{Change, Site};
 
 /// A column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Peer {
     /// This system
@@ -35,7 +35,7 @@ pub(super) enum Peer {
 }
 
 /// What a pair cost a peer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Theirs {
     pub(super) bytes: u64,
     /// Until it was ready to be sent, on two cores where it can use them; the transfer included where it is one.

@@ -11,7 +11,7 @@ use difusor_proto::deflate::{self, Old, Params};
 use difusor_proto::opened::Member;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Runs of each figure; the median counts.
 const RUNS: usize = 3;
@@ -20,7 +20,7 @@ const RUNS: usize = 3;
 const CUT: usize = 51;
 
 /// The largest table of a cut, on one core, and all streams of that cut.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Recipes {
     pub(super) plain_bytes: u64,
     pub(super) stream_bytes: u64,
@@ -34,7 +34,7 @@ pub(super) struct Recipes {
     pub(super) exact: usize,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Recipe {
     pub(super) describe_s: f64,
     pub(super) rebuild_s: f64,

@@ -1,6 +1,6 @@
 //! The figures as Markdown, and as they are written to `--json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::difusor::Ours;
 use super::goals;
@@ -12,7 +12,7 @@ use super::recipes::{Recipe, Recipes};
 const MANY: usize = 4;
 
 /// Everything that was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) scale: String,
     pub(super) rows: Vec<Row>,
@@ -20,11 +20,9 @@ pub(super) struct Record {
 }
 
 /// A pair of packages.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Row {
     pub(super) name: String,
-    #[serde(skip)]
-    pub(super) group: String,
     pub(super) kind: Kind,
     /// Bytes of the second package.
     pub(super) package: u64,
@@ -37,10 +35,23 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Takes over what another run measured of this row.
+    pub(super) fn update(&mut self, other: Self) {
+        self.peers.retain(|(peer, _)| other.theirs(*peer).is_none());
+        self.peers.extend(other.peers);
+        self.difusor = other.difusor.or(self.difusor.take());
+    }
+
     /// The cheapest peer.
     pub(super) fn best(&self) -> Option<(Peer, u64)> {
         let bytes = self.peers.iter().filter_map(|(peer, theirs)| Some((*peer, theirs.as_ref()?.bytes)));
         bytes.min_by_key(|(_, bytes)| *bytes)
+    }
+
+    /// The pairs of one group are shown together if they are many: those of one folder.
+    fn group(&self) -> &str {
+        let folder = self.name.split_once(", ").filter(|_| self.kind == Kind::Real);
+        folder.map_or(self.name.as_str(), |(folder, _)| folder)
     }
 
     fn bytes(&self, peer: Peer) -> Option<u64> {
@@ -88,9 +99,9 @@ pub(super) fn tables(record: &Record, peers: &[Peer]) -> String {
 fn shown<'a>(rows: &[&'a Row]) -> Vec<(String, Vec<&'a Row>)> {
     let mut groups: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows {
-        match groups.iter_mut().find(|(name, _)| *name == row.group) {
+        match groups.iter_mut().find(|(name, _)| name == row.group()) {
             Some((_, group)) => group.push(row),
-            None => groups.push((row.group.clone(), vec![row])),
+            None => groups.push((row.group().to_owned(), vec![row])),
         }
     }
     let mut shown = Vec::new();
@@ -121,16 +132,13 @@ fn bytes(rows: &[&Row], peers: &[Peer]) -> String {
 
 fn times(rows: &[&Row], peers: &[Peer]) -> String {
     let others: Vec<_> = peers.iter().copied().filter(|peer| *peer != Peer::Difusor).collect();
-    let names = others.iter().map(|peer| format!(" {} |", peer.name()));
+    let names = others.iter().map(|peer| format!(" {} (encode; peak) |", peer.name()));
     let mut lines = vec![
         format!(
-            "| MB of the package a second; peak MB | encode | decode | peak encode / decode | signed list, % |{} (encode; peak) ",
+            "| MB of the package a second; peak MB | encode | decode | peak encode / decode | signed list, % |{}",
             names.collect::<String>()
-        )
-        .trim_end()
-        .to_owned()
-            + " |",
-        format!("|---|---|---|---|---|{}---|", "---|".repeat(others.len())),
+        ),
+        format!("|---|---|---|---|---|{}", "---|".repeat(others.len())),
     ];
     for (name, group) in shown(rows) {
         let ours =

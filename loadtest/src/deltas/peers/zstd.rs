@@ -44,7 +44,7 @@ pub(super) fn measure(ground: &Ground<'_>, patch: bool) -> anyhow::Result<Theirs
     let applied = child::all(&jobs, |job, core| decode(job, ground, dir(core)?))?;
     let decode_s = began.elapsed().as_secs_f64();
     let peak = coded.iter().map(|(_, peak)| *peak).chain(applied).max().unwrap_or(0);
-    let setting = if patch { "-19 --patch-from --single-thread" } else { "-19" };
+    let setting = if patch { "-19 --patch-from" } else { "-19" };
     let bytes = coded.iter().map(|(bytes, _)| bytes).sum();
     Ok(Theirs { bytes, encode_s, decode_s: Some(decode_s), peak, setting: setting.into() })
 }
@@ -54,8 +54,8 @@ fn encode(job: &Job<'_>, dir: &Path) -> anyhow::Result<(u64, u64)> {
     let mut command = Command::new("zstd");
     command.args(["-q", "-19"]);
     if let Some(old) = &job.old {
-        // Else only the first part of a large file is told by its predecessor.
-        command.args(["--single-thread", MEMORY]).arg(format!("--patch-from={}", old.display()));
+        // It chooses the window by itself, and long-distance matching where that reaches farther.
+        command.arg(MEMORY).arg(format!("--patch-from={}", old.display()));
     }
     let ended = child::run(command.arg(&job.new).arg("-o").arg(&job.coded), dir)?;
     Ok((fs::metadata(&job.coded)?.len(), ended.peak))
