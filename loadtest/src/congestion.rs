@@ -4,7 +4,7 @@
 //! over an emulated link of its own. Controllers take turns on the same losses, so that the machine's moods fall on
 //! all of them.
 
-mod push;
+pub(crate) mod push;
 
 use std::time::Duration;
 

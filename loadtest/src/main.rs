@@ -7,6 +7,7 @@
 mod archive;
 mod compare;
 mod congestion;
+mod deltas;
 mod flips;
 mod ingest;
 mod link;
@@ -37,6 +38,9 @@ enum Command {
     Flips(flips::Args),
     Ingest(ingest::Args),
     Link(link::Args),
+    Deltas(deltas::Args),
+    #[command(hide = true)]
+    DeltasPiece(deltas::piece::Args),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Command::Flips(args) => flips::run(&args),
         Command::Ingest(args) => ingest::run(&args),
         Command::Link(args) => link::run(&args),
+        Command::Deltas(args) => deltas::run(&args),
+        Command::DeltasPiece(args) => deltas::piece::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

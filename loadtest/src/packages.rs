@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Put the tables into a zip of zips, as real sites do
     #[arg(long)]
     nested: bool,
+    /// Put the rows of each table into another order at each cut
+    #[arg(long)]
+    shuffled: bool,
     /// Mark the figures as a test (cortePrueba)
     #[arg(long)]
     test_data: bool,
@@ -146,6 +149,7 @@ fn spec(args: &Args) -> NightSpec {
     spec.seed = args.seed.unwrap_or(spec.seed);
     spec.start = args.start.clone().unwrap_or(spec.start);
     spec.nested = args.nested;
+    spec.shuffled = args.shuffled;
     spec.test_data = args.test_data;
     spec
 }

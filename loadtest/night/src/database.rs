@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::ballot::ELECTIONS;
 use crate::layout::{Layout, Node};
 use crate::night::Cut;
+use crate::prng::{Domain, Stream};
 use crate::tally::Tally;
 use crate::zipfile::{self, Entry};
 use crate::{reading, table};
@@ -31,10 +32,25 @@ pub(crate) fn table(cut: &Cut, layout: &Layout) -> Table {
         .unzip();
     let mut bytes = table::head(layout, cut.time, &Tally::sum(&tallies));
     bytes.reserve_exact(chunks.iter().map(Vec::len).sum());
-    for chunk in chunks {
-        bytes.extend(chunk);
+    if cut.shuffled {
+        shuffle(cut, layout, &chunks).into_iter().for_each(|row| bytes.extend_from_slice(row));
+    } else {
+        chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
     }
     Table { bytes, tallies }
+}
+
+/// The rows in an order that is the cut's own (Fisher and Yates).
+fn shuffle<'a>(cut: &Cut, layout: &Layout, chunks: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
+    let end = layout.dialect.newline;
+    let mut rows: Vec<&[u8]> =
+        chunks.iter().flat_map(|chunk| chunk.split_inclusive(move |byte| *byte == end)).collect();
+    let moment = usize::try_from(cut.now).unwrap_or(usize::MAX);
+    let mut chance = Stream::new(cut.seed, Domain::Order, layout.election, moment);
+    for last in (1..rows.len()).rev() {
+        rows.swap(last, usize::try_from(chance.below(last as u64 + 1)).unwrap_or(0));
+    }
+    rows
 }
 
 /// Where the tables can be downloaded, for the configuration.

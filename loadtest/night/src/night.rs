@@ -39,6 +39,7 @@ pub(crate) struct Cut {
     pub(crate) hour: String,
     pub(crate) date: String,
     pub(crate) test_data: bool,
+    pub(crate) shuffled: bool,
 }
 
 impl Cut {
@@ -129,6 +130,7 @@ impl Night {
             hour: clock::hour(time),
             date: clock::long_date(time),
             test_data: self.spec.test_data,
+            shuffled: self.spec.shuffled,
         }
     }
 

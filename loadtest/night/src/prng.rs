@@ -22,6 +22,8 @@ pub(crate) enum Domain {
     Static = 7,
     /// Names of candidates.
     Candidate = 8,
+    /// Order of the rows of a table.
+    Order = 9,
 }
 
 /// A reproducible sequence of numbers.

@@ -29,6 +29,8 @@ pub struct NightSpec {
     /// `true`: the tables lie in `assets/<label>_PREP.zip`, a zip of one zip for each election.
     /// `false`: they lie plain under `assets/csv/`.
     pub nested: bool,
+    /// Puts the rows of each table into another order at each cut.
+    pub shuffled: bool,
     /// Sets `cortePrueba`: the figures are a test and must never be shown as results.
     pub test_data: bool,
 }
@@ -90,6 +92,7 @@ impl NightSpec {
             static_files: 400,
             largest_file: 2_000_000,
             nested: false,
+            shuffled: false,
             test_data: false,
         }
     }

@@ -107,6 +107,17 @@ pub(crate) async fn push(ends: &Ends, congestion: Congestion, plan: &Plan) -> an
     })
 }
 
+/// Two ends that meet without anything between them, the coordinator's first. The endpoints have to outlive them.
+pub(crate) async fn loopback(ends: &Ends) -> anyhow::Result<([Connection; 2], [Endpoint; 2])> {
+    let coordinator = endpoint(Some(tls::server(&ends.coordinator, Congestion::Bbr)?))?;
+    let node = endpoint(None)?;
+    let client = tls::client(&ends.node, Congestion::Bbr)?;
+    let dial = node.connect_with(client, coordinator.local_addr()?, COORDINATOR_NAME)?;
+    let accept = async { coordinator.accept().await.context("the endpoint closed")?.await.context("accept") };
+    let (from, to) = tokio::try_join!(accept, async { dial.await.context("dial") })?;
+    Ok(([from, to], [coordinator, node]))
+}
+
 fn endpoint(server: Option<ServerConfig>) -> anyhow::Result<Endpoint> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER)?;

@@ -169,3 +169,20 @@ fn the_smallest_and_odd_nights_can_be_made() {
         }
     }
 }
+
+#[test]
+fn shuffled_rows_are_the_same_rows() {
+    let (plain, shuffled) = (night(|_| {}), night(|spec| spec.shuffled = true));
+    for (election, path) in TABLES.iter().enumerate() {
+        let dialect = Dialect::of(election);
+        let of = |night: &Night, i: usize| lines(&files(night, i)[*path], dialect);
+        let (mut before, mut after) = (of(&plain, 3), of(&shuffled, 3));
+        assert_eq!(before[..6], after[..6]);
+        assert_ne!(before[6..], after[6..]);
+        let keys = |all: &[Vec<u8>]| all[6..].iter().map(|row| fields(row, dialect)[0].clone()).collect::<Vec<_>>();
+        assert_ne!(keys(&of(&shuffled, 2)), keys(&after));
+        before[6..].sort();
+        after[6..].sort();
+        assert_eq!(before, after);
+    }
+}
