@@ -4,6 +4,7 @@ use std::{
     io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use difusor_local::https::{self, Protocol};
@@ -14,7 +15,7 @@ use difusor_proto::CutKey;
 use crate::{
     bits::{deflated, find, spec},
     invariants::{check, whole},
-    rig::{Rig, flip_bit, len, packs, until},
+    rig::{PATIENCE, Rig, flip_bit, len, packs, until},
 };
 
 /// Everything is read again all the time.
@@ -44,11 +45,17 @@ async fn health(admin: SocketAddr) -> String {
 
 /// Waits until the node has found more than it had, and nothing of it is left.
 async fn healed(rig: &Rig, before: &Status, what: &str) {
-    until(&format!("{what}: found and whole again"), async || {
-        let Status { scrub, wanted, withheld, .. } = status(rig).await;
-        scrub.found > before.scrub.found && scrub.damaged.is_empty() && (wanted, withheld) == (0, 0)
-    })
-    .await;
+    let since = Instant::now();
+    loop {
+        let now = status(rig).await;
+        let Status { scrub, wanted, withheld, .. } = &now;
+        if scrub.found > before.scrub.found && scrub.damaged.is_empty() && (*wanted, *withheld) == (0, 0) {
+            break;
+        }
+        let log = || rig.mesh.nodes[0].process.log_end();
+        assert!(since.elapsed() < PATIENCE, "{what} is not whole again: {now:#?}\n{}", log());
+        tokio::time::sleep(Duration::from_millis(15)).await;
+    }
     let then = status(rig).await.scrub;
     until("everything is read once more", async || status(rig).await.scrub.passes >= then.passes + 2).await;
     let now = status(rig).await.scrub;
@@ -220,7 +227,7 @@ async fn the_manifest_of_an_earlier_cut_is_fetched_again() {
     let holds = status(&rig).await.holds;
     assert_eq!(holds, [cut, old]);
     rig.mesh.client().rollback(&old.seq.to_string()).await.unwrap();
-    rig.mesh.wait_served(&old, crate::rig::PATIENCE).await.unwrap();
+    rig.mesh.wait_served(&old, PATIENCE).await.unwrap();
     whole(&rig, &old).await;
     rig.mesh.stop().await.unwrap();
 }
