@@ -171,9 +171,7 @@ impl Forms {
     pub(crate) fn memory(&self) -> u64 {
         self.iter().filter(|form| form.content.place() == Place::Memory).map(|form| form.content.len()).sum()
     }
-}
 
-impl Forms {
     /// The same file with nothing in memory: its own bytes mapped, and what other forms are on disk. `None` if the store
     /// does not have it any more.
     ///

@@ -4,6 +4,8 @@
 //! again. Nothing of a cut is visible before all of it is: blobs go into packs that count only once they are finished.
 //! Several blobs are worked on at once, within a budget of memory.
 
+mod mending;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -260,43 +262,6 @@ impl Stage {
         })
     }
 
-    /// Begins with a cut that is here, for those of its blobs that are not whole here any more. Blocks.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn mend(
-        store: &Store,
-        cut: CutKey,
-        signed: Signed<Manifest>,
-        manifest: Manifest,
-        digests: &HashSet<Digest>,
-        custody: OwnedRwLockReadGuard<()>,
-    ) -> Result<Self, StoreError> {
-        let wanted = manifest.entries.iter().filter(|entry| digests.contains(&entry.digest));
-        let missing: HashMap<_, _> = wanted.map(|entry| (entry.digest, entry.clone())).collect();
-        Ok(Self {
-            store: store.clone(),
-            cut,
-            received: Mutex::new(0),
-            signed,
-            pack: store.begin()?,
-            plain: store.begin()?,
-            mends: true,
-            asked: missing.keys().copied().collect(),
-            lacked: missing.values().map(|entry| entry.size).sum(),
-            missing: Mutex::new(missing),
-            manifest: Arc::new(manifest),
-            since: Instant::now(),
-            repairs: Mutex::new(0),
-            _custody: custody,
-        })
-    }
-
-    /// True if the cut is here, and this brings what is not whole of it.
-    pub fn is_mending(&self) -> bool {
-        self.mends
-    }
-
     /// Room that it takes at most, in bytes: what comes, and the plain bytes of it.
     pub fn room(&self) -> u64 {
         self.lacked.saturating_mul(2)
@@ -447,18 +412,6 @@ impl Stage {
         Ok(())
     }
 
-    /// The same for a cut that is here: in the forms that visitors are given, where they are not here.
-    fn write_beside(&self, entry: &Entry, coding: Coding, coded: &[u8], plain: &[u8]) -> Result<(), StageError> {
-        let stream = Some((coding, coded)).filter(|(coding, _)| *coding == Coding::Deflate);
-        for (coding, bytes) in stream.into_iter().chain([(Coding::Identity, plain)]) {
-            if self.store.blob(&entry.digest, coding.into())?.is_none() {
-                self.plain.blob(entry.digest, coding, entry.size, bytes).map_err(StoreError::Io)?;
-            }
-        }
-        lock(&self.missing).remove(&entry.digest);
-        Ok(())
-    }
-
     /// Decodes, verifies and writes one blob.
     fn keep(&self, entry: &Entry, item: ItemHead, coded: &[u8], budget: &Budget) -> Result<(), StageError> {
         let base = match item.coding {
@@ -515,20 +468,6 @@ impl Stage {
         self.store.commit_plain(&self.plain, &self.cut)?;
         let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok((*lock(&self.received), micros))
-    }
-
-    /// Of what was asked for, what came.
-    pub fn came(&self) -> HashSet<Digest> {
-        let missing = lock(&self.missing);
-        self.asked.iter().filter(|digest| !missing.contains_key(digest)).copied().collect()
-    }
-
-    /// Makes what came for a cut that is here durable, beside what is whole of it. Blocks.
-    ///
-    /// # Errors
-    /// What the disk gives; nothing of it is here then.
-    pub fn commit_beside(&self) -> Result<(), StoreError> {
-        self.store.commit_beside(&self.plain, &self.cut, None)
     }
 
     fn size_of(&self, digest: &Digest) -> Option<u64> {

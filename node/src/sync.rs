@@ -178,8 +178,8 @@ struct Session {
     clock: Mutex<ClockFilter>,
     /// Cuts that wait for blobs, by root.
     stages: Mutex<HashMap<Digest, Arc<Stage>>>,
-    /// Cuts of which blobs, or the manifest, were asked for, and when.
-    asked: Mutex<HashMap<(Digest, bool), Instant>>,
+    /// Blobs and manifests of cuts that are here which were asked for, and when.
+    asked: Mutex<HashMap<Digest, Instant>>,
     /// Since when a cut has no room, and how much it needs.
     room: Mutex<Option<(Instant, u64)>>,
 }

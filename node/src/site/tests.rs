@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod behind;
+mod mending;
 mod past;
 
 /// What the path of a request leads to.

@@ -23,13 +23,22 @@ const AGAIN: Duration = Duration::from_secs(60);
 const ROOM: Duration = Duration::from_secs(5);
 
 impl Session {
-    /// The cuts of which something has to be asked for now.
+    /// What has to be asked for now: not what was a moment ago, and not while an answer for the same cut is on its way.
     pub(super) fn due(&self) -> Vec<(CutKey, Want)> {
         let mut asked = lock(&self.asked);
         asked.retain(|_, at| at.elapsed() < AGAIN);
+        let stages = lock(&self.stages);
         let mut due = self.sync.scrub.wants();
-        due.retain(|(cut, want)| !asked.contains_key(&(cut.root, want.manifest)));
-        asked.extend(due.iter().map(|(cut, want)| ((cut.root, want.manifest), Instant::now())));
+        due.retain_mut(|(cut, want)| {
+            want.manifest &= !asked.contains_key(&cut.root);
+            want.blobs.retain(|digest| !asked.contains_key(digest));
+            *want != Want::default() && !stages.contains_key(&cut.root)
+        });
+        let now = Instant::now();
+        for (cut, want) in &due {
+            asked.extend(want.manifest.then_some((cut.root, now)));
+            asked.extend(want.blobs.iter().take(MAX_WANT).map(|digest| (*digest, now)));
+        }
         due
     }
 
@@ -62,9 +71,10 @@ impl Session {
 
     /// Keeps what came for a cut that is here.
     pub(super) async fn mended(&self, stage: Arc<Stage>) {
-        let (cut, scrub) = (stage.cut, Arc::clone(&self.sync.scrub));
+        let (cut, scrub, came) = (stage.cut, Arc::clone(&self.sync.scrub), stage.came());
+        // What is spoiled once more is asked for once more.
+        lock(&self.asked).retain(|digest, _| !came.contains(digest));
         let done = tokio::task::spawn_blocking(move || {
-            let came = stage.came();
             if came.is_empty() {
                 return Ok(());
             }
@@ -83,6 +93,7 @@ impl Session {
         if !self.sync.scrub.wants_manifest(cut) {
             return Ok(false);
         }
+        lock(&self.asked).remove(&cut.root);
         let (scrub, cut, signed) = (Arc::clone(&self.sync.scrub), *cut, signed.clone());
         let kept = tokio::task::spawn_blocking(move || scrub.manifest_came(&cut, &signed)).await;
         kept.map_err(|error| StageError::Broken(error.to_string()))??;

@@ -174,7 +174,16 @@ impl Index {
     /// Takes out a pack and every place in it.
     pub(super) fn remove(&self, name: &str, id: u32) -> Result<(), StoreError> {
         self.packs.remove(name)?;
-        self.drop_places(id)
+        self.drop_places(id)?;
+        let mut batch = sled::Batch::default();
+        for item in &self.cuts {
+            let (key, places) = item?;
+            if value::<CutPlaces>(&places)?.manifest.pack == id {
+                batch.remove(key);
+            }
+        }
+        self.cuts.apply_batch(batch)?;
+        Ok(())
     }
 
     /// Takes a pack out of the list, on disk before this returns, and leaves its places: what is under its name at the
@@ -184,7 +193,7 @@ impl Index {
         self.flush()
     }
 
-    /// Takes out every place in a pack.
+    /// Takes out the place of every blob in a pack.
     pub(super) fn drop_places(&self, id: u32) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for item in &self.blobs {
@@ -194,14 +203,6 @@ impl Index {
             }
         }
         self.blobs.apply_batch(batch)?;
-        let mut batch = sled::Batch::default();
-        for item in &self.cuts {
-            let (key, places) = item?;
-            if value::<CutPlaces>(&places)?.manifest.pack == id {
-                batch.remove(key);
-            }
-        }
-        self.cuts.apply_batch(batch)?;
         Ok(())
     }
 

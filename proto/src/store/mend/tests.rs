@@ -107,6 +107,9 @@ fn headers_that_say_nothing_cost_only_what_is_damaged_too() {
     flip(&dir, &pack, manifest.offset + 70);
     assert!(store.manifest(&cut).is_err());
     assert_eq!(store.forget_damaged(&pack).unwrap(), []);
+    store.rewrite_pack(&pack).unwrap();
+    assert!(store.manifest(&cut).is_err(), "it is nowhere");
+    assert_eq!(store.cuts().unwrap(), [cut], "and the cut is not forgotten for that");
     let beside = store.begin().unwrap();
     beside.blob(Digest::of(&body(0)), Coding::Identity, body(0).len() as u64, &body(0)).unwrap();
     store.commit_beside(&beside, &cut, Some(&signed)).unwrap();
