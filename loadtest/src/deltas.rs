@@ -117,7 +117,7 @@ fn name(args: &Args) -> String {
 fn spec(args: &Args) -> NightSpec {
     if args.quick {
         // Tables that are large enough to be patched one by one.
-        return NightSpec { rows: 6_000, ..NightSpec::tiny() };
+        return NightSpec { rows: 3_000, ..NightSpec::tiny() };
     }
     match args.scale {
         Scale::National => NightSpec::national(),

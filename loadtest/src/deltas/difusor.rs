@@ -16,7 +16,7 @@ use super::piece::Piece;
 use super::site::Site;
 
 /// What a pair cost us.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ours {
     /// All bytes of the stream to the node.
     pub(super) bytes: u64,

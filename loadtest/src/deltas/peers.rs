@@ -35,7 +35,7 @@ pub(super) enum Peer {
 }
 
 /// What a pair cost a peer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Theirs {
     pub(super) bytes: u64,
     /// Until it was ready to be sent, on two cores where it can use them; the transfer included where it is one.

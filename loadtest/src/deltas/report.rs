@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::difusor::Ours;
-use super::goals;
+use super::goals::{self, Goal};
 use super::pairs::Kind;
 use super::peers::{Peer, Theirs};
 use super::recipes::{Recipe, Recipes};
@@ -20,7 +20,7 @@ pub(super) struct Record {
 }
 
 /// A pair of packages.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) kind: Kind,
@@ -153,7 +153,7 @@ fn times(rows: &[&Row], peers: &[Peer]) -> String {
             format!(" {rate}; {peak} |")
         });
         let cells: String = cells.collect();
-        lines.push(format!("| {name} | {encode} | {decode} | {} | {list} |{cells} |", peaks.join(" / ")));
+        lines.push(format!("| {name} | {encode} | {decode} | {} | {list} |{cells}", peaks.join(" / ")));
     }
     lines.join("\n")
 }
@@ -199,9 +199,23 @@ fn met(rows: &[Row]) -> String {
     let goals = goals::of(rows);
     let missed: Vec<_> = goals.iter().filter(|goal| !goal.is_met()).collect();
     let mut lines = vec![format!("{} of {} goals are met.", goals.len() - missed.len(), goals.len())];
-    lines.extend(
-        missed.iter().map(|goal| format!("- missed: {}: {:.3}, at most {}", goal.what, goal.measured, goal.limit)),
-    );
+    let mut told = Vec::new();
+    for goal in &missed {
+        let alike = |other: &&&Goal<'_>| (other.row.group(), other.what) == (goal.row.group(), goal.what);
+        let figures: Vec<_> = missed.iter().filter(alike).map(|goal| goal.measured).collect();
+        let Goal { row, what, limit, measured } = goal;
+        if figures.len() < MANY {
+            lines.push(format!("- missed: {}: {measured:.3} {what}, at most {limit}", row.name));
+        } else if !told.contains(&(row.group(), *what)) {
+            told.push((row.group(), *what));
+            let (least, most) = figures.iter().fold((f64::MAX, 0.0), |(a, b), one| (one.min(a), one.max(b)));
+            let many = figures.len();
+            lines.push(format!(
+                "- missed: {}, {many} pairs: {least:.2} to {most:.2} {what}, at most {limit}",
+                row.group()
+            ));
+        }
+    }
     lines.join("\n")
 }
 
@@ -213,4 +227,62 @@ fn missing(rows: &[Row]) -> Option<String> {
     programs.dedup();
     let programs = programs.join(" ");
     (!programs.is_empty()).then(|| format!("Columns with a dash need programs of Debian: apt install {programs}"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A row of a package of 100 kB with what we take, and what the best of two peers takes.
+    pub(in super::super) fn row(name: &str, kind: Kind, ours: u64, best: u64) -> Row {
+        let theirs = |bytes| Theirs { bytes, encode_s: 2.0, decode_s: None, peak: 3_000_000, setting: String::new() };
+        let difusor = Ours {
+            bytes: ours,
+            blobs: ours - 1_000,
+            encode_s: 0.1,
+            encode_peak: 50_000_000,
+            decode_s: 0.05,
+            decode_peak: 40_000_000,
+            served_s: 1.0,
+        };
+        Row {
+            name: name.to_owned(),
+            kind,
+            package: 100_000,
+            files: 10,
+            changed: 5,
+            difusor: Some(difusor),
+            peers: vec![(Peer::Rsync, Some(theirs(best + 7))), (Peer::Casync, None), (Peer::Patch, Some(theirs(best)))],
+        }
+    }
+
+    #[test]
+    fn the_tables() {
+        let mut rows = vec![row("plain, peak", Kind::Plain, 2_000, 10_000)];
+        rows.extend((1..=5).map(|i| row(&format!("federal-2018, {i}"), Kind::Real, 10_000 * i, 10_000)));
+        let record = Record { scale: "tiny".into(), rows, recipes: None };
+        let text = tables(&record, &[Peer::Difusor, Peer::Rsync, Peer::Casync, Peer::Patch]);
+        for line in [
+            "| % of the next package | MB | difusor | rsync -z | casync | zstd -19 --patch-from | ours / best peer |",
+            "| plain, peak | 0.10 | 2.00 | 10.0 | - | 10.0 | 0.20 |",
+            "| federal-2018, 5 pairs, median | 0.10 | 30.0 | 10.0 | - | 10.0 | 3.00 |",
+            "| plain, peak | 1.00 | 2.00 | 50.0 / 40.0 | 1.00 | 0.05; 3.00 | -; - | 0.05; 3.00 |",
+            "2 of 7 goals are met.",
+            "- missed: federal-2018, 5 pairs: 1.00 to 5.00 times the best peer, at most 0.5",
+            "apt install casync",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_measured_again() {
+        let mut first = row("plain, peak", Kind::Plain, 2_000, 10_000);
+        let mut again = row("plain, peak", Kind::Plain, 2_000, 9_000);
+        again.difusor = None;
+        again.peers.truncate(1);
+        first.update(again);
+        assert_eq!(first.bytes(Peer::Difusor), Some(2_000));
+        assert_eq!((first.bytes(Peer::Rsync), first.bytes(Peer::Patch)), (Some(9_007), Some(10_000)));
+    }
 }
