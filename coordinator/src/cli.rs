@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
 
+mod restore;
+
 use std::{
     ffi::OsString,
     io::IsTerminal as _,
@@ -24,6 +26,7 @@ use crate::{
     config::{Config, TEMPLATE},
     home::Home,
     publish::{Outcome, Request},
+    replica::Remote,
     run::Coordinator,
 };
 
@@ -99,6 +102,12 @@ enum Do {
         #[arg(short, long)]
         output: PathBuf,
     },
+    /// Fetch the archive from a replica, on a machine that has keys/ and a store that is empty or damaged
+    Restore {
+        /// Where the replica is, s3://bucket/prefix or file:///folder; that of the configuration otherwise
+        #[arg(long)]
+        from: Option<String>,
+    },
     /// Order all nodes back to a cut of the archive
     Rollback {
         /// Number or label of the cut
@@ -156,6 +165,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     if matches!(cli.command, Some(Do::Init)) {
         return init(&home, &cli.config);
     }
+    if let (Some(Do::Restore { from }), false) = (&cli.command, cli.check) {
+        return restore::run(&home, &cli.config, from.clone()).await;
+    }
     let config = match Config::read(&cli.config) {
         Ok(config) => config,
         Err(error) => {
@@ -164,6 +176,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
     };
     if cli.check {
+        if let Some(Err(error)) = config.replica.as_ref().map(Remote::open) {
+            eprintln!("error: {error:#}");
+            return Ok(EXIT_CONFIG.into());
+        }
         println!("{} is valid", cli.config.display());
         return Ok(ExitCode::SUCCESS);
     }
@@ -173,7 +189,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             eprintln!("error: what should the coordinator do? See `difusor-coordinator --help`");
             return Ok(2.into());
         }
-        Some(Do::Init) => {}
+        Some(Do::Init | Do::Restore { .. }) => {}
         Some(Do::Run) => run(&home, &config).await?,
         Some(Do::Invite { zone }) => println!("{}", client.invite(&zone).await?.token),
         Some(Do::Publish { file, label, reissue, force }) => {
@@ -305,6 +321,22 @@ async fn status(client: &Client, json: bool) -> anyhow::Result<()> {
             name(seen.serves),
             name(seen.staged)
         );
+    }
+    for seen in &fleet.replicas {
+        let since = jiff::Timestamp::from_millisecond(i64::try_from(seen.since_ms)?)?;
+        let missing = match seen.missing {
+            0 => "complete".to_owned(),
+            packs => format!("{packs} MISSING ({} MiB)", seen.missing_bytes >> 20),
+        };
+        println!(
+            "replica {}: {} packs held ({} MiB), {missing}, since {since:.0}",
+            seen.to,
+            seen.held,
+            seen.bytes >> 20
+        );
+        if let Some(error) = &seen.last_error {
+            println!("  last attempt: {error}");
+        }
     }
     for (reason, count) in &fleet.refused {
         println!("refused {reason}: {count}");

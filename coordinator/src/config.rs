@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
 use serde::Deserialize;
 
-use crate::delta::Effort;
+use crate::{delta::Effort, replica::ReplicaConfig};
 
 /// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub keyframe_every: u64,
     /// The newest cuts, which are kept as they came.
     pub verbatim_cuts: usize,
+    /// Where the archive is copied to.
+    pub replica: Option<ReplicaConfig>,
 }
 
 /// How much is done for a delta.
@@ -83,6 +85,7 @@ impl Default for Config {
             base_memory: Bytes(512 << 20),
             keyframe_every: 32,
             verbatim_cuts: 8,
+            replica: None,
         }
     }
 }
@@ -115,6 +118,9 @@ impl Config {
         let second = Span(Duration::from_secs(1));
         anyhow::ensure!(config.flip_deadline >= second, "flip_deadline: at least 1 s, or no node has time to stage");
         anyhow::ensure!(config.flip_lead.0 <= Duration::from_secs(10), "flip_lead: at most 10 s");
+        if let Some(replica) = &config.replica {
+            replica.validate()?;
+        }
         Ok(config)
     }
 }
@@ -139,6 +145,9 @@ mod tests {
             ("mesh_public = [\"host\"]", "host:port"),
             ("mesh_public = []", "at least one"),
             ("deltas = \"none\"", "apart"),
+            ("[replica]\nurl = \"ftp://x\"", "neither"),
+            ("[replica]\nurl = \"s3://bucket\"\nkey = \"x\"", "key"),
+            ("[replica]\nurl = \"s3://bucket\"\nverify = \"no\"", "read-back"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
             assert!(error.contains(part), "{error}");

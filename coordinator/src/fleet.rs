@@ -29,6 +29,9 @@ pub struct Fleet {
     /// How the reading of the archive is going, which packs are damaged, and how full the disk is.
     #[serde(default)]
     pub scrub: Scrubbed,
+    /// Copies of the archive in other places.
+    #[serde(default)]
+    pub replicas: Vec<ReplicaView>,
     /// Resident memory of the coordinator, and the highest it was; bytes.
     pub rss: u64,
     /// The highest it was.
@@ -52,6 +55,25 @@ pub struct NodeView {
     pub serves: Option<CutKey>,
     /// Its last report.
     pub report: Option<Report>,
+}
+
+/// Copies of the archive in one place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaView {
+    /// Where they are.
+    pub to: String,
+    /// Packs that are there, and verified.
+    pub held: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs that are not.
+    pub missing: u64,
+    /// Their bytes.
+    pub missing_bytes: u64,
+    /// Why the last attempt failed, if it did.
+    pub last_error: Option<String>,
+    /// Since when it is complete or not, and fails or not; Unix milliseconds.
+    pub since_ms: u64,
 }
 
 /// One cut on its way.
@@ -125,6 +147,15 @@ impl Fleet {
     /// A node's progress with a cut that is still shown.
     pub fn progress(&mut self, cut: &CutKey, node: &NodeId) -> Option<&mut Progress> {
         self.cut(cut).map(|view| view.nodes.entry(node.clone()).or_default())
+    }
+
+    /// The copies at a place, from now on shown.
+    pub fn replica(&mut self, to: &str) -> &mut ReplicaView {
+        let at = self.replicas.iter().position(|seen| seen.to == to).unwrap_or_else(|| {
+            self.replicas.push(ReplicaView { to: to.into(), ..ReplicaView::default() });
+            self.replicas.len() - 1
+        });
+        &mut self.replicas[at]
     }
 
     /// Notes that a node serves a cut since `at_us`.

@@ -5,6 +5,7 @@
 //! keys/              authority and signing key, the API token: to be backed up, readable by the owner alone
 //! nodes.json         who is a node, which invitations are open
 //! state.json         the last flip
+//! replica.json       which copies of packs were verified
 //! store/             packs and index
 //! refused/           packages that were refused, each with its report
 //! ```
@@ -75,6 +76,11 @@ impl Home {
     /// Packs and index.
     pub fn store(&self) -> PathBuf {
         self.dir.join("store")
+    }
+
+    /// Which copies of packs were verified.
+    pub fn replica(&self) -> PathBuf {
+        self.dir.join("replica.json")
     }
 
     /// Packages that were refused.

@@ -20,7 +20,7 @@ use difusor_proto::{
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     archive::{Archive, ArchiveError, spans},
@@ -159,8 +159,8 @@ pub struct Publisher {
     refused: PathBuf,
     packages: Arc<Archive>,
     archive: Mutex<Vec<Archived>>,
-    /// Rings when a package was taken in.
-    pub taken_in: Arc<Notify>,
+    /// Changes with every pack that is on disk.
+    committed: watch::Sender<()>,
     /// One package at a time: each gets its number after the one before it.
     turn: tokio::sync::Mutex<()>,
 }
@@ -200,13 +200,23 @@ impl Publisher {
         let cuts = store.cuts()?;
         let archive = cuts.iter().map(|cut| Ok(Archived::of(*cut, deltas.manifest(cut)?.as_ref())));
         let archive = Mutex::new(archive.collect::<Result<_, DeltaError>>()?);
-        let (taken_in, turn) = Default::default();
-        Ok(Self { store, key, deltas, packages, commands, fleet, refused, archive, taken_in, turn })
+        let (committed, turn) = (watch::Sender::default(), tokio::sync::Mutex::default());
+        Ok(Self { store, key, deltas, packages, commands, fleet, refused, archive, committed, turn })
     }
 
     /// The packages of the archive.
     pub fn packages(&self) -> &Arc<Archive> {
         &self.packages
+    }
+
+    /// Tells of every pack that is on disk, once it is.
+    pub fn committed(&self) -> watch::Receiver<()> {
+        self.committed.subscribe()
+    }
+
+    /// Tells all who listen that a cut is kept in another way now.
+    pub fn exchanged(&self) {
+        self.committed.send_replace(());
     }
 
     /// True while a package is being taken in.
@@ -256,7 +266,6 @@ impl Publisher {
             Outcome::Archived => self.decide(accepted.cut.seq).await?,
             Outcome::Unchanged => {}
         }
-        self.taken_in.notify_one();
         let store = self.store.clone();
         // Only makes the next start faster: the packs are durable.
         tokio::task::spawn_blocking(move || store.settle().map_err(|error| tracing::warn!(%error, "settling")));
@@ -432,7 +441,9 @@ impl Publisher {
         sources: &[ingest::Source],
     ) -> Result<(), StoreError> {
         spans(pack, package, sources)?;
-        self.store.commit(pack, cut, signed)
+        self.store.commit(pack, cut, signed)?;
+        self.committed.send_replace(());
+        Ok(())
     }
 
     fn show(&self, cut: &CutKey, ingest_us: u64, received_us: u64) {

@@ -23,6 +23,7 @@ use crate::{
     mesh::{self, Mesh},
     publish::Publisher,
     registry::Registry,
+    replica::{Fetcher, Replica},
     rollout::{Policy, Rollout},
     scrub::Scrub,
     state::State,
@@ -49,6 +50,7 @@ pub struct Coordinator {
     mesh: Arc<Mesh>,
     api: Arc<Api>,
     keeper: Keeper,
+    replica: Option<Replica>,
 }
 
 /// The mesh listener. Its stateless resets (RFC 9000 section 10.3) are keyed by the signing key, so that a node learns
@@ -96,7 +98,7 @@ impl Coordinator {
             store.clone(),
             Arc::clone(&key),
             Arc::clone(&deltas),
-            Arc::clone(&archive),
+            archive,
             commands.clone(),
             Arc::clone(&fleet),
             home.refused(),
@@ -115,6 +117,11 @@ impl Coordinator {
         let publisher = Arc::new(publisher);
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&publisher), round);
+        let fetcher = Fetcher::new(store.clone(), &home.store(), &key);
+        let replica = config
+            .replica
+            .clone()
+            .map(|to| Replica::new(to, fetcher.clone(), home.replica(), Arc::clone(&fleet), publisher.committed()));
         let api = Arc::new(Api {
             publisher,
             scrub: Arc::new(scrub),
@@ -124,10 +131,10 @@ impl Coordinator {
             mesh_public: config.mesh_public.clone(),
             invitation: config.invitation.0,
         });
-        let keeper = Keeper { archive, fleet: Arc::clone(&fleet), bell: Arc::clone(&api.publisher.taken_in) };
+        let keeper = Keeper { publisher: Arc::clone(&api.publisher), fleet: Arc::clone(&fleet) };
         let driver = Driver::new(rollout, state, key, fleet);
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
-        Ok(Self { ready, endpoint, listener, driver, commands: received, mesh, api, keeper })
+        Ok(Self { ready, endpoint, listener, driver, commands: received, mesh, api, keeper, replica })
     }
 
     /// Where it listens.
@@ -140,7 +147,7 @@ impl Coordinator {
     /// # Errors
     /// If a part of it ends by itself: half a coordinator is none.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { endpoint, listener, driver, commands, mesh, api, keeper, .. } = self;
+        let Self { endpoint, listener, driver, commands, mesh, api, keeper, replica, .. } = self;
         let (store, scrub) = (api.store.clone(), Arc::clone(&api.scrub));
         let reading = Arc::clone(&scrub);
         let reading = std::thread::Builder::new().name("scrub".into()).spawn(move || reading.run())?;
@@ -149,6 +156,10 @@ impl Coordinator {
         let mut accept = tasks.spawn(mesh::accept(mesh, endpoint, cancel.clone()));
         let mut keeper = tasks.spawn(keeper.run(cancel.clone()));
         let mut serve = tasks.spawn(api::serve(api, listener, cancel.clone()));
+        if let Some(replica) = replica {
+            // A copy that is late is no reason to end: the status says so.
+            tasks.spawn(replica.run(cancel.clone()));
+        }
         let ended = tokio::select! {
             () = cancel.cancelled() => None,
             _ = &mut driver => Some("the rollout"),

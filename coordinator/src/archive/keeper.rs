@@ -3,33 +3,33 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use difusor_proto::{CutKey, Digest};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Archive, ArchiveError};
-use crate::driver::{FleetView, view};
+use super::ArchiveError;
+use crate::{
+    driver::{FleetView, view},
+    publish::Publisher,
+};
 
 /// How often it looks by itself, for what was left while a cut was on its way.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The task that does it.
 pub struct Keeper {
-    /// What is kept.
-    pub archive: Arc<Archive>,
+    /// Has the archive, and tells of every package that was taken in.
+    pub publisher: Arc<Publisher>,
     /// What is being published.
     pub fleet: FleetView,
-    /// Rings when a package was taken in.
-    pub bell: Arc<Notify>,
 }
 
 impl Keeper {
     /// Works until cancelled; what is under way then is finished.
     pub async fn run(self, cancel: CancellationToken) {
-        let mut given_up = HashSet::new();
+        let (mut given_up, mut committed) = (HashSet::new(), self.publisher.committed());
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = self.bell.notified() => {}
+                changed = committed.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(LOOK) => {}
             }
             while !cancel.is_cancelled() {
@@ -42,14 +42,14 @@ impl Keeper {
                     }
                 }
             }
-            self.archive.rest();
+            self.publisher.packages().rest();
         }
     }
 
     /// One cut. False if nothing is left to do, or a cut is on its way to the nodes.
     async fn step(&self, given_up: &mut HashSet<Digest>) -> Result<bool, ArchiveError> {
         let Some(busy) = self.busy() else { return Ok(false) };
-        let archive = Arc::clone(&self.archive);
+        let archive = Arc::clone(self.publisher.packages());
         let tried = given_up.clone();
         let work = tokio::task::spawn_blocking(move || {
             let Some((cut, base)) = archive.plan.due(&archive.held()?, &busy, &tried) else { return Ok(None) };

@@ -14,8 +14,10 @@
 mod compact;
 mod durable;
 mod index;
+mod inspect;
 mod map;
 mod mend;
+mod name;
 mod pack;
 mod recover;
 mod retire;
@@ -39,8 +41,10 @@ pub use self::{
     compact::AtRest,
     durable::{Access, replace},
     index::Form,
+    inspect::{Inspected, inspect},
     map::Scratch,
     mend::Space,
+    name::{PackKind, PackName, PackNameError},
     pack::{PackWriter, PackageStream},
     scrub::{
         Damage, PackFile, Part,
