@@ -9,7 +9,7 @@ use std::{
 use difusor_proto::{
     CutKey, Flip, FlipKind, NodeId, Signed, SigningKey, Zone,
     process::unix_us,
-    wire::{CloseCode, Hello},
+    wire::{CloseCode, FromCoordinator, Hello},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ pub enum ToSession {
     Offer(CutKey),
     /// Send this flip.
     Flip(Box<Signed<Flip>>),
+    /// Send this frame.
+    Frame(Box<FromCoordinator>),
     /// End.
     Close(CloseCode),
 }

@@ -130,6 +130,18 @@ pub struct Progress {
     pub refused: Option<String>,
 }
 
+impl ReplicaView {
+    /// Changes it. `since_ms` moves when it begins or ceases to be complete, or to fail.
+    pub fn change(&mut self, now_ms: u64, change: impl FnOnce(&mut Self)) {
+        let state = |seen: &Self| (seen.missing == 0, seen.last_error.is_some());
+        let before = state(self);
+        change(self);
+        if self.since_ms == 0 || state(self) != before {
+            self.since_ms = now_ms;
+        }
+    }
+}
+
 impl Fleet {
     /// Begins to show a cut.
     pub fn begin(&mut self, view: CutView) {
@@ -151,10 +163,13 @@ impl Fleet {
 
     /// The copies at a place, from now on shown.
     pub fn replica(&mut self, to: &str) -> &mut ReplicaView {
-        let at = self.replicas.iter().position(|seen| seen.to == to).unwrap_or_else(|| {
+        if !self.replicas.iter().any(|seen| seen.to == to) {
             self.replicas.push(ReplicaView { to: to.into(), ..ReplicaView::default() });
-            self.replicas.len() - 1
-        });
+        }
+        let last = self.replicas.len().saturating_sub(1);
+        let at = self.replicas.iter().position(|seen| seen.to == to).unwrap_or(last);
+        // It was found, or pushed.
+        #[expect(clippy::indexing_slicing, reason = "there is one at least, and `at` is below their number")]
         &mut self.replicas[at]
     }
 

@@ -15,11 +15,11 @@ use difusor_proto::{
     CutKey, Digest, MeshId, NodeId, Zone,
     limits::{MAX_CONTROL_FRAME, MAX_WANT},
     process::unix_us,
-    wire::{self, ALPN_ENROL, ALPN_MESH, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello},
+    wire::{self, ALPN_ENROL, ALPN_MESH, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, StreamHead},
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls_pki_types::CertificateDer;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     enrol,
     fleet::NodeView,
     registry::Registry,
+    replica::{Keepers, Keeping, Told, told},
     rollout::Event,
 };
 
@@ -69,6 +70,8 @@ pub struct Mesh {
     pub deltas: Arc<Deltas>,
     /// How much is done for a delta, if not as each link asks for.
     pub effort: Option<Effort>,
+    /// The nodes that keep the archive.
+    pub keepers: Arc<Keepers>,
     /// To the driver.
     pub commands: Commands,
     /// What others see.
@@ -175,9 +178,18 @@ async fn open(mesh: &Arc<Mesh>, connection: &Connection, node: NodeId, zone: Zon
     let stable = connection.stable_id();
     mesh.show(&node, &zone, &hello);
     let holds = hello.holds.clone();
+    let deltas = watch::Sender::new(0);
+    let keeper = hello.archive.then(|| {
+        let (told, heard) = mpsc::unbounded_channel();
+        let (connection, orders) = (connection.clone(), session.clone());
+        let keeping = Keeping { node: node.clone(), connection, orders, told: heard, deltas: deltas.subscribe() };
+        let keepers = Arc::clone(&mesh.keepers);
+        tokio::spawn(async move { keepers.keep(keeping).await });
+        told
+    });
     let joined = Command::Joined { node: node.clone(), zone, hello, connection: stable, session };
     mesh.commands.send(joined).map_err(|_| CloseCode::Shutdown)?;
-    Ok(Session { mesh, connection, node, holds, send, recv: Some(recv), orders, rate: Arc::default() })
+    Ok(Session { mesh, connection, node, holds, send, recv: Some(recv), orders, rate: Arc::default(), deltas, keeper })
 }
 
 impl Mesh {
@@ -211,6 +223,10 @@ struct Session {
     orders: mpsc::UnboundedReceiver<ToSession>,
     /// Bytes a second that the link carried when it was measured last; zero before.
     rate: Arc<AtomicU64>,
+    /// Deltas on their way.
+    deltas: watch::Sender<usize>,
+    /// Told what the node says of packs, if it keeps the archive.
+    keeper: Option<mpsc::UnboundedSender<Told>>,
 }
 
 impl Session {
@@ -228,6 +244,11 @@ impl Session {
                     Some(ToSession::Offer(cut)) => self.offer(cut),
                     Some(ToSession::Flip(flip)) => {
                         if wire::write_frame(&mut self.send, &FromCoordinator::Flip(*flip)).await.is_err() {
+                            break CloseCode::Done;
+                        }
+                    }
+                    Some(ToSession::Frame(frame)) => {
+                        if wire::write_frame(&mut self.send, &*frame).await.is_err() {
                             break CloseCode::Done;
                         }
                     }
@@ -291,6 +312,9 @@ impl Session {
                 self.again(cut, digests);
             }
             FromNode::Flipped { serial: _, cut, at_us } => view(&self.mesh.fleet).flipped(&node, &cut, at_us),
+            FromNode::Keeps { packs } => self.told(told(packs)?)?,
+            FromNode::Kept { name } => self.told(Told::Kept(name))?,
+            FromNode::NotKept { name, reason } => self.told(Told::NotKept(name, reason))?,
             FromNode::Report(report) => {
                 events.push(Event::RoundTrip { node: node.clone(), rtt_us: report.rtt_us });
                 if let Some(seen) = view(&self.mesh.fleet).nodes.get_mut(&node) {
@@ -301,6 +325,14 @@ impl Session {
         for event in events {
             self.mesh.commands.send(Command::Event(event)).map_err(|_| CloseCode::Shutdown)?;
         }
+        Ok(())
+    }
+
+    /// Passes on what the node says of packs. One that keeps none has nothing to say.
+    fn told(&self, told: Told) -> Result<(), CloseCode> {
+        let keeper = self.keeper.as_ref().ok_or(CloseCode::Garbage)?;
+        // If nobody listens, the session is about to end.
+        let _ = keeper.send(told);
         Ok(())
     }
 
@@ -340,8 +372,9 @@ impl Session {
         make: impl FnOnce() -> Result<Arc<Delta>, E> + Send + 'static,
     ) {
         let (mesh, connection, node) = (Arc::clone(&self.mesh), self.connection.clone(), self.node.clone());
-        let rate = Arc::clone(&self.rate);
+        let (rate, under_way) = (Arc::clone(&self.rate), UnderWay::begin(&self.deltas));
         tokio::spawn(async move {
+            let _under_way = under_way;
             let deltas = Arc::clone(&mesh.deltas);
             let made = tokio::task::spawn_blocking(move || {
                 let manifest = first.then(|| deltas.signed(&cut)).transpose().map_err(|e| e.to_string())?;
@@ -365,6 +398,22 @@ impl Session {
                 Err(error) => tracing::info!(%node, seq = cut.seq, %error, "a delta broke off"),
             }
         });
+    }
+}
+
+/// Counts a delta while it is on its way.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn begin(deltas: &watch::Sender<usize>) -> Self {
+        deltas.send_modify(|under_way| *under_way += 1);
+        Self(deltas.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|under_way| *under_way -= 1);
     }
 }
 
@@ -401,7 +450,7 @@ async fn send(
     let mut stream = connection.open_uni().await?;
     // What was asked for again is what the cut is waiting for.
     stream.set_priority(i32::from(again))?;
-    wire::write_frame(&mut stream, &head).await?;
+    wire::write_frame(&mut stream, &StreamHead::Delta(head)).await?;
     for item in &delta.items {
         let head = wire::encode(&item.head)?;
         stream.write_all_chunks(&mut [head.into(), item.bytes.clone()]).await?;

@@ -235,6 +235,22 @@ impl Publisher {
         self.lock().clone()
     }
 
+    /// Lists cuts that came back to the store.
+    ///
+    /// # Errors
+    /// If a manifest at rest cannot be read.
+    pub fn learn(&self) -> Result<(), DeltaError> {
+        for cut in self.store.cuts()? {
+            if !self.lock().iter().any(|archived| archived.cut == cut) {
+                let archived = Archived::of(cut, self.deltas.manifest(&cut)?.as_ref());
+                let mut archive = self.lock();
+                archive.push(archived);
+                archive.sort_by_key(|archived| archived.cut.seq);
+            }
+        }
+        Ok(())
+    }
+
     /// The cut that `name` means: a sequence number, or the newest of a label.
     ///
     /// # Errors

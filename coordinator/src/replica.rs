@@ -10,6 +10,8 @@
 
 mod config;
 mod fetch;
+mod heal;
+mod nodes;
 mod plan;
 mod record;
 mod remote;
@@ -20,7 +22,7 @@ use std::{collections::HashSet, path::PathBuf, time::Duration};
 use difusor_proto::{
     Digest,
     process::unix_us,
-    store::{PackName, Store, StoreError},
+    store::{PackName, StoreError},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     config::{ReplicaConfig, Verify},
     fetch::{FetchError, Fetcher},
+    heal::Healing,
+    nodes::{Keepers, Keeping, Told, told},
     remote::{Remote, RemoteError},
     restore::{Restored, restore},
 };
@@ -70,7 +74,6 @@ enum PassError {
 /// The task that keeps one replica.
 pub struct Replica {
     config: ReplicaConfig,
-    store: Store,
     packs: PathBuf,
     record: Record,
     fleet: FleetView,
@@ -91,8 +94,8 @@ impl Replica {
     ) -> Self {
         let record = Record::open(record, &config.url);
         view(&fleet).replica(&config.url).since_ms = unix_us() / 1000;
-        let (store, packs) = (fetcher.store().clone(), fetcher.packs().to_owned());
-        Self { config, store, packs, record, fleet, committed, remote: None, fetcher }
+        let packs = fetcher.packs().to_owned();
+        Self { config, packs, record, fleet, committed, remote: None, fetcher }
     }
 
     /// Keeps the copies until cancelled.
@@ -181,7 +184,7 @@ impl Replica {
             Step::Upload(name, len) => {
                 // Whatever is there under this name will be another file, or a part of one.
                 self.record.drop(&name).map_err(PassError::Record)?;
-                let digest = self.sound(&name).await?;
+                let digest = self.fetcher.sound(&name).await??;
                 remote.upload(&name, &self.packs.join(name.as_str()), digest, cancel).await?;
                 there.insert(name.clone(), len);
                 if self.config.verify == Verify::ReadBack {
@@ -192,7 +195,7 @@ impl Replica {
             }
             Step::Check(name, len) => {
                 if self.config.verify == Verify::ReadBack {
-                    let digest = self.sound(&name).await?;
+                    let digest = self.fetcher.sound(&name).await??;
                     match self.compare(remote, &name, digest, cancel).await {
                         Err(error @ RemoteError::Differs { .. }) => {
                             // To be sent again, which is the next step.
@@ -212,20 +215,6 @@ impl Replica {
                 self.record.drop(&name).map_err(PassError::Record)
             }
         }
-    }
-
-    /// Makes sure that a pack is whole here, and says which bytes it has.
-    async fn sound(&self, name: &PackName) -> Result<Digest, PassError> {
-        let (store, path, name) = (self.store.clone(), self.packs.join(name.as_str()), name.clone());
-        let sound = tokio::task::spawn_blocking(move || {
-            if !store.verify_pack(name.as_str())?.is_empty() {
-                return Err(StoreError::Damaged(format!("pack {name}")));
-            }
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(std::fs::File::open(path)?)?;
-            Ok::<_, StoreError>(Digest::from_bytes(*hasher.finalize().as_bytes()))
-        });
-        Ok(sound.await??)
     }
 
     /// Reads a copy back.
@@ -251,16 +240,8 @@ impl Replica {
         });
     }
 
-    /// Changes what the status shows. `since` moves when it begins or ceases to be complete.
     fn show(&self, change: impl FnOnce(&mut ReplicaView)) {
-        let mut fleet = view(&self.fleet);
-        let seen = fleet.replica(&self.config.url);
-        let state = |seen: &ReplicaView| (seen.missing == 0, seen.last_error.is_some());
-        let before = state(seen);
-        change(seen);
-        if state(seen) != before {
-            seen.since_ms = unix_us() / 1000;
-        }
+        view(&self.fleet).replica(&self.config.url).change(unix_us() / 1000, change);
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     mesh::{self, Mesh},
     publish::Publisher,
     registry::Registry,
-    replica::{Fetcher, Replica},
+    replica::{Fetcher, Healing, Keepers, Replica, ReplicaConfig},
     rollout::{Policy, Rollout},
     scrub::Scrub,
     state::State,
@@ -51,6 +51,8 @@ pub struct Coordinator {
     api: Arc<Api>,
     keeper: Keeper,
     replica: Option<Replica>,
+    fetcher: Fetcher,
+    to: Option<ReplicaConfig>,
 }
 
 /// The mesh listener. Its stateless resets (RFC 9000 section 10.3) are keyed by the signing key, so that a node learns
@@ -104,7 +106,10 @@ impl Coordinator {
             home.refused(),
         )?;
         publisher.resume(&state);
+        let fetcher = Fetcher::new(store.clone(), &home.store(), &key);
+        let keepers = Arc::new(Keepers::new(fetcher.clone(), publisher.committed(), Arc::clone(&fleet)));
         let mesh = Arc::new(Mesh {
+            keepers,
             authority,
             registry,
             id: key.verifying_key().mesh(),
@@ -117,7 +122,6 @@ impl Coordinator {
         let publisher = Arc::new(publisher);
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&publisher), round);
-        let fetcher = Fetcher::new(store.clone(), &home.store(), &key);
         let replica = config
             .replica
             .clone()
@@ -134,7 +138,19 @@ impl Coordinator {
         let keeper = Keeper { publisher: Arc::clone(&api.publisher), fleet: Arc::clone(&fleet) };
         let driver = Driver::new(rollout, state, key, fleet);
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
-        Ok(Self { ready, endpoint, listener, driver, commands: received, mesh, api, keeper, replica })
+        Ok(Self {
+            ready,
+            endpoint,
+            listener,
+            driver,
+            commands: received,
+            mesh,
+            api,
+            keeper,
+            replica,
+            fetcher,
+            to: config.replica.clone(),
+        })
     }
 
     /// Where it listens.
@@ -147,8 +163,9 @@ impl Coordinator {
     /// # Errors
     /// If a part of it ends by itself: half a coordinator is none.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { endpoint, listener, driver, commands, mesh, api, keeper, replica, .. } = self;
+        let Self { endpoint, listener, driver, commands, mesh, api, keeper, replica, fetcher, to, .. } = self;
         let (store, scrub) = (api.store.clone(), Arc::clone(&api.scrub));
+        let (publisher, keepers) = (Arc::clone(&api.publisher), Arc::clone(&mesh.keepers));
         let reading = Arc::clone(&scrub);
         let reading = std::thread::Builder::new().name("scrub".into()).spawn(move || reading.run())?;
         let tasks = TaskTracker::new();
@@ -156,6 +173,16 @@ impl Coordinator {
         let mut accept = tasks.spawn(mesh::accept(mesh, endpoint, cancel.clone()));
         let mut keeper = tasks.spawn(keeper.run(cancel.clone()));
         let mut serve = tasks.spawn(api::serve(api, listener, cancel.clone()));
+        let healing = Arc::new(Healing {
+            fetcher,
+            replica: to,
+            keepers: Arc::clone(&keepers),
+            publisher,
+            cancel: cancel.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        scrub.add(Arc::clone(&healing) as _);
+        tasks.spawn(healing.run());
         if let Some(replica) = replica {
             // A copy that is late is no reason to end: the status says so.
             tasks.spawn(replica.run(cancel.clone()));

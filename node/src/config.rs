@@ -29,6 +29,8 @@ pub struct Config {
     pub apply_memory: Bytes,
     /// Complete cuts kept on disk.
     pub keep_cuts: usize,
+    /// Whether packs of the whole archive are kept for the coordinator.
+    pub archive: bool,
     /// Bytes a second at which packs are read again; none if zero.
     pub scrub_rate: Bytes,
     /// From one reading of all packs to the next.
@@ -120,6 +122,7 @@ impl Default for Config {
             coordinator: Vec::new(),
             apply_memory: Bytes(160 << 20),
             keep_cuts: 12,
+            archive: false,
             scrub_rate: Bytes(8 << 20),
             scrub_every: Span(Duration::from_secs(6 * 3600)),
             low_space: Bytes(1 << 30),

@@ -7,6 +7,7 @@
 //! mark.json       the last flip that was obeyed
 //! served.json     the cuts that were served, oldest first
 //! store/          packs and index
+//! archive/        packs that are kept for the coordinator
 //! ```
 
 use std::{
@@ -104,6 +105,11 @@ impl Home {
     /// Packs and index.
     pub fn store(&self) -> PathBuf {
         self.dir.join("store")
+    }
+
+    /// Packs that are kept for the coordinator.
+    pub fn archive(&self) -> PathBuf {
+        self.dir.join("archive")
     }
 
     fn identity(&self) -> PathBuf {

@@ -25,6 +25,7 @@ pub mod home;
 pub mod http1;
 pub mod http2;
 pub mod http3;
+pub mod keep;
 pub mod listener;
 pub mod negotiate;
 pub mod observe;

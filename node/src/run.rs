@@ -24,6 +24,7 @@ use crate::{
     gate::Gate,
     home::Home,
     http3::{self, Http3},
+    keep::Keep,
     listener::{self, Listener, ListenerConfig},
     observe::{AccessLog, Observatory, Protocol},
     redirect::Redirector,
@@ -129,6 +130,12 @@ impl Node {
         let (gate, custody) = (Arc::new(gate), Arc::default());
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&gate), key, Arc::clone(&custody), round);
+        let keep = config.archive.then(|| Keep::open(home.archive(), key, store.clone(), config.low_space.0));
+        let keep = keep.and_then(|opened| {
+            // Serving comes first.
+            let report = |error: &_| tracing::error!(%error, folder = %home.archive().display(), "nothing can be kept");
+            opened.inspect_err(report).ok().map(Arc::new)
+        });
         let sync = Arc::new(Sync {
             gate,
             observatory,
@@ -141,6 +148,7 @@ impl Node {
             refused: Refused::default(),
             keep_cuts: config.keep_cuts,
             custody,
+            keep,
             scrub: Arc::new(scrub),
             cannot_take: None.into(),
             connected: false.into(),

@@ -4,6 +4,7 @@
 //! coordinator that breaks the rules is counted and cut off with a code, and dialled again later; while there is none,
 //! the node serves on, for ever.
 
+mod keeping;
 mod mending;
 
 use std::{
@@ -20,7 +21,7 @@ use difusor_proto::{
     process::{self, unix_us},
     store::Store,
     tls::COORDINATOR_NAME,
-    wire::{self, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, Report},
+    wire::{self, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, Report, StreamHead},
 };
 use quinn::{Connection, RecvStream};
 use tokio::{
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     enrol::{resolve, unspecified},
     gate::{Gate, GateError},
+    keep::Keep,
     observe::Observatory,
     scrub::Scrub,
     stage::{Budget, Stage, StageError},
@@ -81,6 +83,8 @@ pub struct Sync {
     pub keep_cuts: usize,
     /// Shared by the stages of all cuts under way; whoever deletes packs has it alone.
     pub custody: Arc<tokio::sync::RwLock<()>>,
+    /// Packs that are kept for the coordinator, if this node keeps any.
+    pub keep: Option<Arc<Keep>>,
     /// Reads packs again, and knows what has to be fetched.
     pub scrub: Arc<Scrub>,
     /// The newest cut that could not be taken, and why; `None` once one was.
@@ -209,7 +213,7 @@ impl Session {
             CloseCode::Done
         })?;
         let software = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = Hello { software, mark, holds, public: sync.public.clone() };
+        let hello = Hello { software, mark, holds, public: sync.public.clone(), archive: sync.keep.is_some() };
         wire::write_frame(&mut send, &FromNode::Hello(hello)).await.map_err(|_| CloseCode::Done)?;
         let welcome = timeout(PATIENCE, wire::read_frame(&mut recv, MAX_CONTROL_FRAME)).await;
         match welcome.map_err(|_| CloseCode::Silent)? {
@@ -248,6 +252,7 @@ impl Session {
         let mut listening = tokio::spawn(listen(recv, frames));
         let mut tasks: JoinSet<Result<(), CloseCode>> = JoinSet::new();
         let mut beat = tokio::time::interval(HEARTBEAT);
+        self.say_keeps().await;
         (0..FIRST_PINGS).for_each(|_| self.say(FromNode::Ping { sent: unix_us() }));
         let code = loop {
             tokio::select! {
@@ -281,12 +286,20 @@ impl Session {
                         let session = Arc::clone(&self);
                         tasks.spawn(async move { session.flip(flip).await });
                     }
+                    FromCoordinator::Fetch { name } => {
+                        let (session, connection) = (Arc::clone(&self), connection.clone());
+                        tasks.spawn(async move { session.give(&connection, name).await });
+                    }
+                    FromCoordinator::Discard { name } => {
+                        let session = Arc::clone(&self);
+                        tasks.spawn(async move { session.discard(name).await });
+                    }
                 },
                 ended = &mut listening => break ended.unwrap_or(CloseCode::Done),
                 stream = connection.accept_uni() => match stream {
                     Ok(stream) => {
                         let session = Arc::clone(&self);
-                        tasks.spawn(async move { session.delta(stream).await });
+                        tasks.spawn(async move { session.stream(stream).await });
                     }
                     Err(_) => break CloseCode::Done,
                 },
@@ -369,13 +382,18 @@ impl Session {
         });
     }
 
+    /// Takes in one stream.
+    async fn stream(&self, mut stream: RecvStream) -> Result<(), CloseCode> {
+        match wire::read_frame::<StreamHead>(&mut stream, MAX_MANIFEST_BYTES).await {
+            Ok(Some(StreamHead::Delta(head))) => self.delta(stream, head).await,
+            Ok(Some(StreamHead::Pack(head))) => self.keep(stream, head).await,
+            Ok(None) => Ok(()),
+            Err(error) => error.close_code().map_or(Ok(()), Err),
+        }
+    }
+
     /// Takes in one delta stream.
-    async fn delta(&self, mut stream: RecvStream) -> Result<(), CloseCode> {
-        let head = match wire::read_frame::<DeltaHead>(&mut stream, MAX_MANIFEST_BYTES).await {
-            Ok(Some(head)) => head,
-            Ok(None) => return Ok(()),
-            Err(error) => return error.close_code().map_or(Ok(()), Err),
-        };
+    async fn delta(&self, mut stream: RecvStream, head: DeltaHead) -> Result<(), CloseCode> {
         let cut = head.cut;
         let stage = match self.stage(&head).await {
             Ok(Some(stage)) => stage,

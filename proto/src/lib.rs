@@ -5,7 +5,7 @@
 //! [`wire`] frames it over the connections that [`tls`] builds; [`store`] keeps it; [`flip`] decides what may be
 //! served. Every bound on what is accepted from outside stands in [`limits`], with its reason.
 //!
-//! Nothing here depends on the coordinator or the node, and only [`store`] touches disk ([`process`] asks the system how this one is).
+//! Nothing here depends on the coordinator or the node, and only [`store`] and [`transit`] touch disk ([`process`] asks the system how this one is).
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
@@ -28,6 +28,7 @@ pub mod sign;
 pub mod store;
 pub mod tls;
 pub mod token;
+pub mod transit;
 pub mod units;
 pub mod wire;
 

@@ -38,5 +38,14 @@ pub const MAX_ITEM_HEAD: usize = 256;
 /// How many times a blob that does not verify is asked for again before the cut is refused.
 pub const MAX_REPAIRS: u32 = 3;
 
+/// Largest pack on the wire, in bytes: the largest package, its manifest, and a header of 128 bytes for every entry.
+pub const MAX_PACK_BYTES: u64 = MAX_PACKAGE_BYTES + (16 << 20) + (MAX_ENTRIES as u64 + 3) * 128 + 4096;
+
+/// Most packs that a node says it keeps, so that they fit a control frame: 16 times the 500 packages of the call.
+pub const MAX_KEPT: usize = 8192;
+
+/// Largest head of a pack on a stream of a node, in bytes: a name of 60, a length and a digest.
+pub const MAX_PACK_HEAD: usize = 256;
+
 /// Largest enrolment message, in bytes: two certificate requests with a few names each.
 pub const MAX_ENROL_FRAME: usize = 64 << 10;

@@ -7,11 +7,13 @@
 //! **Control.** The node opens one bidirectional stream and sends [`FromNode::Hello`]; frames then flow both ways until
 //! the connection ends. A frame is a length (u32, little-endian) and that many bytes of postcard.
 //!
-//! **Deltas.** For each cut a node lacks, the coordinator opens one unidirectional stream: a [`DeltaHead`] frame, then
+//! **Deltas.** For each cut a node lacks, the coordinator opens one unidirectional stream: a [`StreamHead::Delta`] frame, then
 //! for every blob, or [bundle](crate::bundle) of them, an [`ItemHead`] frame and the coded bytes behind it. The node
 //! verifies the manifest, decodes and digests each blob, and answers [`FromNode::Staged`] once all is on disk. What did
 //! not verify or did not come it asks for with [`FromNode::Want`]; the answer is another stream of the same form, in
 //! which every blob is whole.
+//!
+//! **Packs** of nodes that keep the archive: see [`keeping`].
 //!
 //! **Flips** come on the control stream, signed; the node answers [`FromNode::Flipped`] when it serves the cut.
 //!
@@ -20,13 +22,18 @@
 //!
 //! **Refusal.** A peer that breaks these rules is closed with a [`CloseCode`].
 
+pub mod keeping;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::{CutKey, Digest, Flip, Manifest, Mark, MeshId, NodeId, Signed, VerifyingKey, Zone, codec::Coding};
+pub use self::keeping::{Held, PackHead, StreamHead};
+use crate::{
+    CutKey, Digest, Flip, Manifest, Mark, MeshId, NodeId, Signed, VerifyingKey, Zone, codec::Coding, store::PackName,
+};
 
 /// ALPN of the mesh protocol. A new version gets a new number.
-pub const ALPN_MESH: &[u8] = b"difusor/1";
+pub const ALPN_MESH: &[u8] = b"difusor/2";
 
 /// ALPN of enrolment.
 pub const ALPN_ENROL: &[u8] = b"difusor-enrol/1";
@@ -75,6 +82,23 @@ pub enum FromNode {
     },
     /// How the node is, once a second.
     Report(Report),
+    /// Packs of the archive that the node keeps, at most [`crate::limits::MAX_KEPT`].
+    Keeps {
+        /// Which.
+        packs: Vec<Held>,
+    },
+    /// A pack is verified and on disk.
+    Kept {
+        /// Which.
+        name: PackName,
+    },
+    /// A pack is not here: it could not be kept, or what was asked for was never here.
+    NotKept {
+        /// Which.
+        name: PackName,
+        /// Why, for the operator.
+        reason: String,
+    },
 }
 
 /// Who dials, and what it has.
@@ -88,6 +112,8 @@ pub struct Hello {
     pub holds: Vec<CutKey>,
     /// Where the public is served, for people: `host:port`.
     pub public: Vec<String>,
+    /// True if it keeps the archive: [`FromNode::Keeps`] follows.
+    pub archive: bool,
 }
 
 /// A node's own measurements.
@@ -130,6 +156,16 @@ pub enum FromCoordinator {
     },
     /// Serve this cut from this instant on.
     Flip(Signed<Flip>),
+    /// Send this pack back.
+    Fetch {
+        /// Which.
+        name: PackName,
+    },
+    /// Give this pack up: its cut is kept in a smaller form.
+    Discard {
+        /// Which.
+        name: PackName,
+    },
 }
 
 /// Opens a delta stream.
@@ -359,7 +395,16 @@ mod tests {
     #[tokio::test]
     async fn golden_bytes() {
         // A change of these bytes needs a new ALPN: nodes of two versions run side by side.
-        let cases: [(FromNode, &str); 2] = [
+        let cases: [(FromNode, &str); 3] = [
+            (
+                FromNode::Keeps {
+                    packs: vec![Held {
+                        name: "0000000002-20210606_2240-0123456789ab-1.cut".parse().unwrap(),
+                        len: 300,
+                    }],
+                },
+                "300000000701",
+            ),
             (FromNode::Ping { sent: 300 }, "0300000001ac02"),
             (
                 FromNode::Want {
@@ -401,7 +446,8 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode::<FromNode>(&bytes);
             let _ = decode::<FromCoordinator>(&bytes);
-            let _ = decode::<DeltaHead>(&bytes);
+            let _ = decode::<StreamHead>(&bytes);
+            let _ = decode::<PackHead>(&bytes);
             let _ = decode::<ItemHead>(&bytes);
             let _ = decode::<EnrolRequest>(&bytes);
             let _ = decode::<EnrolReply>(&bytes);

@@ -60,7 +60,8 @@ impl Keeper {
         let Some((cut, base, kept)) = done else { return Ok(false) };
         match kept {
             Ok(Some(bytes)) => {
-                tracing::info!(seq = cut.seq, by = base.seq, bytes, "a package is kept by what changed in it")
+                tracing::info!(seq = cut.seq, by = base.seq, bytes, "a package is kept by what changed in it");
+                self.publisher.exchanged();
             }
             Ok(None) => {
                 given_up.insert(cut.root);

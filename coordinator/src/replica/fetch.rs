@@ -4,13 +4,19 @@
 //! are those that the trailer covers, and the manifest inside is signed by this mesh's key and of the cut that the pack
 //! names. A copy of another mesh, however whole, stays outside.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use difusor_proto::{
     Digest, SigningKey, VerifyingKey,
     store::{self, PackName, Store, StoreError},
 };
-use tokio::task::JoinError;
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::JoinError,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,12 +47,14 @@ pub struct Fetcher {
     store: Store,
     packs: PathBuf,
     key: VerifyingKey,
+    /// One pack comes in at a time: two that want the same would write one file.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Fetcher {
     /// For the store in `folder`, of the mesh of this key.
     pub fn new(store: Store, folder: &Path, key: &SigningKey) -> Self {
-        Self { store, packs: folder.join("packs"), key: key.verifying_key() }
+        Self { store, packs: folder.join("packs"), key: key.verifying_key(), turn: Arc::default() }
     }
 
     /// The store.
@@ -57,6 +65,33 @@ impl Fetcher {
     /// The folder of its packs.
     pub fn packs(&self) -> &Path {
         &self.packs
+    }
+
+    /// Waits until no other pack comes in.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// Where a pack lies while it comes. What a crash leaves there, the next start removes.
+    pub fn tmp(&self, name: &PackName) -> PathBuf {
+        self.packs.join(format!("{name}.tmp"))
+    }
+
+    /// Makes sure that a pack is whole here, and says which bytes it has.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if it is not.
+    pub async fn sound(&self, name: &PackName) -> Result<Result<Digest, StoreError>, JoinError> {
+        let (store, path, name) = (self.store.clone(), self.packs.join(name.as_str()), name.clone());
+        tokio::task::spawn_blocking(move || {
+            if !store.verify_pack(name.as_str())?.is_empty() {
+                return Err(StoreError::Damaged(format!("pack {name}")));
+            }
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(std::fs::File::open(path)?)?;
+            Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
+        })
+        .await
     }
 
     /// Packs of cuts that are here, with their lengths.
@@ -74,7 +109,8 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`]; what was in place stays.
     pub async fn fetch(&self, remote: &Remote, name: &PackName, cancel: &CancellationToken) -> Result<(), FetchError> {
-        let tmp = self.packs.join(format!("{name}.tmp"));
+        let _turn = self.turn().await;
+        let tmp = self.tmp(name);
         let fetched = match remote.download(name, &tmp, cancel).await {
             Ok(_) => self.place(name, &tmp).await,
             Err(error) => Err(error.into()),

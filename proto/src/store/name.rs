@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::CutLabel;
+use crate::{CutKey, CutLabel};
 
 /// Hex digits of the root in a name.
 const ROOT: usize = 12;
@@ -56,6 +56,12 @@ impl PackName {
     /// The whole name.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// True if this is the name of a pack of that cut.
+    pub fn is_of(&self, cut: &CutKey) -> bool {
+        let root: String = cut.root.to_string().chars().take(ROOT).collect();
+        self.cut() == format!("{:0SEQ$}-{}-{root}", cut.seq, cut.label)
     }
 
     /// What all packs of one cut have in common: `SEQ-LABEL-ROOT`.
@@ -132,6 +138,13 @@ mod tests {
         assert_eq!(name.cut(), "0000000017-20240602_2005-0123456789ab");
         let huge: PackName = NAME.replace("0000000017", "18446744073709551615").parse().unwrap();
         assert!(huge > name && delta > name);
+        let mut root = [0; 32];
+        root[..6].copy_from_slice(&[1, 0x23, 0x45, 0x67, 0x89, 0xab]);
+        let root = crate::Digest::from_bytes(root);
+        let cut = CutKey { seq: 17, label: "20240602_2005".parse().unwrap(), root };
+        assert!(name.is_of(&cut) && delta.is_of(&cut));
+        assert!(!name.is_of(&CutKey { seq: 18, ..cut }) && !huge.is_of(&cut));
+        assert!(!name.is_of(&CutKey { root: crate::Digest::from_bytes([0; 32]), ..cut }));
     }
 
     #[test]

@@ -144,5 +144,5 @@ impl Member {
 /// The first frame of a node that has nothing.
 pub(crate) fn hello() -> FromNode {
     let software = "rogue".into();
-    FromNode::Hello(Hello { software, mark: Default::default(), holds: Vec::new(), public: Vec::new() })
+    FromNode::Hello(Hello { software, mark: Default::default(), holds: Vec::new(), public: Vec::new(), archive: false })
 }

@@ -3,7 +3,7 @@
 use difusor_proto::{
     MeshId,
     limits::{MAX_CONTROL_FRAME, MAX_ITEM_HEAD, MAX_MANIFEST_BYTES},
-    wire::{self, CloseCode, FromCoordinator},
+    wire::{self, CloseCode, FromCoordinator, StreamHead},
 };
 
 use crate::{rogue::welcome, siege::Siege};
@@ -59,7 +59,7 @@ async fn frames_of_a_delta_stream() {
             victim.stream(&[&length(40)[..], &[0xee; 40]].concat()).await.finish().unwrap();
         })
         .await;
-    let head = wire::encode(&siege.head()).unwrap();
+    let head = wire::encode(&StreamHead::Delta(siege.head())).unwrap();
     siege
         .attack("the head of a blob above its limit", CloseCode::Oversize, async |victim| {
             let mut stream = victim.stream(&head).await;

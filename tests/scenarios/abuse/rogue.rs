@@ -10,7 +10,7 @@ use difusor_proto::{
     process::unix_us,
     sign::Statement,
     tls::{self, Congestion, Identity},
-    wire::{self, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello},
+    wire::{self, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, StreamHead},
 };
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use serde_json::Value;
@@ -131,7 +131,7 @@ impl Victim {
 
 /// The bytes of a delta stream.
 pub(crate) fn delta(head: &DeltaHead, items: &[Item]) -> Vec<u8> {
-    let mut bytes = wire::encode(head).unwrap();
+    let mut bytes = wire::encode(&StreamHead::Delta(head.clone())).unwrap();
     for item in items {
         bytes.extend(wire::encode(&item.head).unwrap());
         bytes.extend_from_slice(&item.bytes);
