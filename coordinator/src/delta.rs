@@ -2,8 +2,8 @@
 //!
 //! A file that is new, or small, goes over as the deflate stream of the package: nothing is compressed for it, and the
 //! node has its gzip form at once. A large file that changed goes over as a patch against its predecessor, and an
-//! archive, on a link that is slower than both ends, by what changed inside it; there, small files go over in bundles of
-//! what changed in all of them. A delta is computed once for each pair of cuts and sent to many; the patches against the cut that is served are made while the
+//! archive, on a link that is slower than both ends, by what changed inside it; on a link that is slower still, small
+//! files go over in bundles of what changed in all of them. A delta is computed once for each pair of cuts and sent to many; the patches against the cut that is served are made while the
 //! package is still being inflated ([`Patches`] listens to the ingest).
 
 use std::{
@@ -40,12 +40,18 @@ const KEPT: usize = 4;
 /// Bytes a second at which archives are opened until it was measured: two cores of a cloud machine.
 const OPENING: u64 = 20_000_000;
 
+/// Bytes a second that bundles save, over the time that it takes to make them, until that was measured: two cores of a
+/// cloud machine. Every stream is searched anew there, so it is an order of magnitude below [`OPENING`].
+const BUNDLING: u64 = 1_700_000;
+
 /// How much is done for a delta; what the link to a node asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     /// Archives and small files go over as they are: the link is faster than taking them apart here and putting them
     /// together there.
     Whole,
+    /// Archives go over by what changed inside them, small files as they are.
+    Opened,
     /// Archives go over by what changed inside them, small files by what changed in all of them.
     Apart,
 }
@@ -130,6 +136,8 @@ pub struct Deltas {
     made: Mutex<VecDeque<(Pair, Slot)>>,
     /// Bytes of archives a second that were opened last.
     opening: AtomicU64,
+    /// Bytes a second that bundles saved last.
+    bundling: AtomicU64,
 }
 
 /// A delta that is made by whoever comes first, while the others wait.
@@ -181,7 +189,18 @@ impl Deltas {
     /// Deltas between the cuts in `store`.
     pub fn new(store: Store, key: VerifyingKey, base_memory: u64) -> Self {
         let (fresh, announced, bases, spare, made) = Default::default();
-        Self { store, key, base_memory, fresh, announced, bases, spare, made, opening: OPENING.into() }
+        Self {
+            store,
+            key,
+            base_memory,
+            fresh,
+            announced,
+            bases,
+            spare,
+            made,
+            opening: OPENING.into(),
+            bundling: BUNDLING.into(),
+        }
     }
 
     /// A listener for the ingest of the cut that will follow `base`.
@@ -227,7 +246,7 @@ impl Deltas {
 
     /// With what a node has a cut the soonest, over a link of so many bytes a second.
     pub fn effort(&self, rate: u64) -> Effort {
-        sooner(rate, self.opening.load(Relaxed))
+        sooner(rate, self.opening.load(Relaxed), self.bundling.load(Relaxed))
     }
 
     /// What a holder of `base` lacks for `target`. Blocks, on all cores.
@@ -316,7 +335,7 @@ impl Deltas {
         let digest = need.entry.digest;
         let (coding, whole) = self.whole(&digest)?;
         if !need.entry.members.is_empty() {
-            let predecessor = need.predecessor.filter(|_| effort == Effort::Apart);
+            let predecessor = need.predecessor.filter(|_| effort != Effort::Whole);
             if let Some((base, _)) = predecessor {
                 match self.opened(base, need, coding, &whole) {
                     Ok(opened) if opened.len() < whole.len() / 2 => {
@@ -384,6 +403,7 @@ impl Deltas {
                 places.insert(need.entry.digest, (place, before.digest));
             }
         }
+        let started = Instant::now();
         let bases = Arc::clone(&lock(&self.bases));
         let made = needs.par_iter().filter_map(|need| {
             let ((entry, before), base) = *places.get(&need.entry.digest)?;
@@ -416,6 +436,13 @@ impl Deltas {
             taken.insert(digest);
         }
         bundle(&mut files, &mut old, &mut new)?;
+        let streams = |need: &Need<'_>| need.entry.deflated.as_ref().map_or(0, |stream| stream.len);
+        let whole: u64 = needs.iter().filter(|need| taken.contains(&need.entry.digest)).map(streams).sum();
+        let saved = whole.saturating_sub(items.iter().map(|item| item.head.len).sum());
+        // Of less, the time says nothing.
+        if whole >= WORTH_PATCHING {
+            self.bundling.store(per_second(saved, started), Relaxed);
+        }
         needs.retain(|need| !taken.contains(&need.entry.digest));
         Ok(items)
     }
@@ -443,9 +470,8 @@ impl Deltas {
         let caps = Caps::default();
         let (held, members) = (ingest::streams(&old, &caps), ingest::streams(&new, &caps));
         let opened = opened::encode(&old, &held, &new, &members)?;
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
         if new.len() as u64 >= WORTH_PATCHING {
-            self.opening.store((new.len() as u64).saturating_mul(1_000_000) / micros, Relaxed);
+            self.opening.store(per_second(new.len() as u64, started), Relaxed);
         }
         Ok(opened)
     }
@@ -468,10 +494,22 @@ impl Deltas {
     }
 }
 
-/// What is there sooner: an archive over a link of so many bytes a second, or what is left of it once it was opened here
-/// and closed there, which takes about the same time each.
-fn sooner(link: u64, opening: u64) -> Effort {
-    if link >= opening / 2 { Effort::Whole } else { Effort::Apart }
+/// What is there sooner over a link of so many bytes a second: an archive, or what is left of it once it was opened here
+/// and closed there, which takes about the same time each; and small files, or bundles of them, likewise.
+fn sooner(link: u64, opening: u64, bundling: u64) -> Effort {
+    if link >= opening / 2 {
+        Effort::Whole
+    } else if link >= bundling / 2 {
+        Effort::Opened
+    } else {
+        Effort::Apart
+    }
+}
+
+/// Bytes a second since then.
+fn per_second(bytes: u64, started: Instant) -> u64 {
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
+    bytes.saturating_mul(1_000_000) / micros
 }
 
 fn item(digest: Digest, coding: Coding, bytes: Bytes) -> Item {
@@ -489,10 +527,13 @@ mod tests {
 
     #[test]
     fn archives_are_opened_where_links_are_slow() {
-        for (link, expected) in [(0, Effort::Apart), (6_250_000, Effort::Apart), (125_000_000, Effort::Whole)] {
-            assert_eq!(sooner(link, OPENING), expected, "{link}");
+        let cases =
+            [(0, Effort::Apart), (500_000, Effort::Apart), (6_250_000, Effort::Opened), (125_000_000, Effort::Whole)];
+        for (link, expected) in cases {
+            assert_eq!(sooner(link, OPENING, BUNDLING), expected, "{link}");
         }
-        // A machine that opens slowly does not, over the same link.
-        assert_eq!(sooner(6_250_000, 10_000_000), Effort::Whole);
+        // A machine that opens slowly does not, over the same link; one that bundles fast does.
+        assert_eq!(sooner(6_250_000, 10_000_000, BUNDLING), Effort::Whole);
+        assert_eq!(sooner(6_250_000, OPENING, 15_000_000), Effort::Apart);
     }
 }
