@@ -4,7 +4,13 @@
 //! broke off is not listed: S3 shows an object once all its parts are in, and a folder once the file is renamed, after
 //! the disk has it. Nothing is believed for having been sent: [`Remote::digest`] reads what is there.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use difusor_proto::{Digest, store::PackName};
@@ -60,6 +66,8 @@ pub struct Remote {
     store: Arc<dyn ObjectStore>,
     prefix: Key,
     fields: bool,
+    /// The folder, if it is one.
+    folder: Option<PathBuf>,
 }
 
 impl Remote {
@@ -69,10 +77,21 @@ impl Remote {
     /// Names the key or the file that cannot be used.
     pub fn open(config: &ReplicaConfig) -> anyhow::Result<Self> {
         let Open { store, prefix, fields, folder } = config.open()?;
-        if let Some(folder) = folder {
-            sweep(&folder)?;
+        if let Some(folder) = &folder {
+            sweep(folder)?;
         }
-        Ok(Self { store, prefix, fields })
+        Ok(Self { store, prefix, fields, folder })
+    }
+
+    /// Fails if the folder is gone: the library would make it again, where no disk is mounted any more.
+    fn is_there(&self) -> std::io::Result<()> {
+        match &self.folder {
+            Some(folder) if !folder.is_dir() => {
+                let why = format!("{} is not there: make or mount it", folder.display());
+                Err(std::io::Error::new(std::io::ErrorKind::NotFound, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn key(&self, name: &PackName) -> Key {
@@ -84,6 +103,7 @@ impl Remote {
     /// # Errors
     /// [`RemoteError::Store`].
     pub async fn list(&self) -> Result<BTreeMap<PackName, u64>, RemoteError> {
+        self.is_there()?;
         let mut found = BTreeMap::new();
         let mut objects = self.store.list(Some(&self.prefix));
         while let Some(object) = objects.try_next().await? {
@@ -106,6 +126,7 @@ impl Remote {
         digest: Digest,
         cancel: &CancellationToken,
     ) -> Result<(), RemoteError> {
+        self.is_there()?;
         let mut attributes = Attributes::new();
         if self.fields {
             attributes.insert(Attribute::Metadata(FIELD.into()), digest.to_string().into());
