@@ -110,7 +110,8 @@ mod tests {
         std::fs::write(&from, &bytes).unwrap();
         let mut sent = Vec::new();
         let urgent = watch::Sender::new(1);
-        let held_up = send(&mut sent, &head(&bytes), &from, Some(urgent.subscribe()));
+        let announced = head(&bytes);
+        let held_up = send(&mut sent, &announced, &from, Some(urgent.subscribe()));
         let held_up = tokio::time::timeout(std::time::Duration::from_millis(20), held_up).await;
         assert!(held_up.is_err() && sent.is_empty());
         urgent.send_replace(0);

@@ -66,7 +66,7 @@ impl Healing {
     async fn one(&self, name: &PackName) -> anyhow::Result<()> {
         let mut problem = None;
         if let Some(config) = &self.replica {
-            match self.from_replica(config, name).await {
+            match self.copy_in_replica(config, name).await {
                 Ok(()) => return self.learn().await,
                 Err(error) => problem = Some(error.context(format!("from {}", config.url))),
             }
@@ -82,7 +82,7 @@ impl Healing {
         }
     }
 
-    async fn from_replica(&self, config: &ReplicaConfig, name: &PackName) -> anyhow::Result<()> {
+    async fn copy_in_replica(&self, config: &ReplicaConfig, name: &PackName) -> anyhow::Result<()> {
         let config = config.clone();
         let remote = tokio::task::spawn_blocking(move || Remote::open(&config)).await??;
         Ok(self.fetcher.fetch(&remote, name, &self.cancel).await?)

@@ -1,9 +1,9 @@
 //! A coordinator that breaks the protocol, frame by frame.
 
 use difusor_proto::{
-    MeshId,
+    Digest, MeshId,
     limits::{MAX_CONTROL_FRAME, MAX_ITEM_HEAD, MAX_MANIFEST_BYTES},
-    wire::{self, CloseCode, FromCoordinator, StreamHead},
+    wire::{self, CloseCode, FromCoordinator, PackHead, StreamHead},
 };
 
 use crate::{rogue::welcome, siege::Siege};
@@ -60,6 +60,22 @@ async fn frames_of_a_delta_stream() {
         })
         .await;
     let head = wire::encode(&StreamHead::Delta(siege.head())).unwrap();
+    let name = "0000000003-20240602_2005-0123456789ab-1.cut";
+    let pack = PackHead { name: name.parse().unwrap(), len: 4, digest: Digest::of(b"pack") };
+    let pack = [wire::encode(&StreamHead::Pack(pack)).unwrap(), b"pack".to_vec()].concat();
+    siege
+        .attack("a pack for a node that keeps none", CloseCode::Garbage, async |victim| {
+            victim.stream(&pack).await.finish().unwrap();
+        })
+        .await;
+    let mut escaping = pack.clone();
+    let at = escaping.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    escaping[at..at + 9].copy_from_slice(b"../../../");
+    siege
+        .attack("the name of a pack that leads elsewhere", CloseCode::Garbage, async |victim| {
+            victim.stream(&escaping).await.finish().unwrap();
+        })
+        .await;
     siege
         .attack("the head of a blob above its limit", CloseCode::Oversize, async |victim| {
             let mut stream = victim.stream(&head).await;

@@ -56,6 +56,12 @@ async fn whoever_speaks_out_of_turn_is_closed() {
     member.send.write_all(&tail).await.unwrap();
     expect(&mut rig, member, CloseCode::Garbage, before).await;
 
+    // Packs that it keeps, of a member that did not say that it keeps any.
+    let before = rig.refused("garbage").await;
+    let mut member = Member::dial(&rig, &identity).await.hello().await;
+    member.say(&FromNode::Keeps { packs: Vec::new() }).await;
+    expect(&mut rig, member, CloseCode::Garbage, before).await;
+
     // A second hello.
     let before = rig.refused("garbage").await;
     let mut member = Member::dial(&rig, &identity).await.hello().await;
