@@ -12,7 +12,11 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{delta::Deltas, driver::FleetView};
+use crate::{
+    archive::{Archive, plan::Plan},
+    delta::Deltas,
+    driver::FleetView,
+};
 
 /// Has a copy of one pack, or none.
 struct Copy(Option<PathBuf>);
@@ -59,8 +63,11 @@ fn scrub(dir: &TempDir, store: &Store, key: &Arc<SigningKey>) -> Arc<Scrub> {
     let deltas = Arc::new(Deltas::new(store.clone(), key.verifying_key(), 0));
     let (commands, _) = mpsc::unbounded_channel();
     let refused = dir.path().join("refused");
+    let plan = Plan { every: 1, verbatim: 1 };
+    let packages = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, 1 << 20).unwrap());
     let publisher =
-        Publisher::new(store.clone(), Arc::clone(key), deltas, commands, FleetView::default(), refused).unwrap();
+        Publisher::new(store.clone(), Arc::clone(key), deltas, packages, commands, FleetView::default(), refused)
+            .unwrap();
     Arc::new(Scrub::new(store.clone(), Arc::new(publisher), Round::new(1 << 30, Duration::from_millis(10), 1)))
 }
 

@@ -85,9 +85,9 @@ impl Rig {
     pub(crate) async fn archive(&self) -> (Vec<Vec<u8>>, String) {
         let history = self.mesh.client().history().await.unwrap();
         let mut packages = Vec::new();
-        for archived in &history {
+        for listed in &history {
             let to = self.dir.path().join("exported.zip");
-            self.mesh.client().export(&archived.cut.seq.to_string(), &to).await.unwrap();
+            self.mesh.client().export(&listed.archived.cut.seq.to_string(), &to).await.unwrap();
             packages.push(fs::read(&to).unwrap());
         }
         (packages, serde_json::to_string(&history).unwrap())
