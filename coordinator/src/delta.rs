@@ -21,7 +21,7 @@ use difusor_proto::{
     bundle::{self, BundleError, MAX_BUNDLE, Packed},
     codec::{self, Coding},
     deflate::{self, Old, Params},
-    opened::{self, OpenedError},
+    opened::{self, OpenedError, Streams},
     plan::{self, Need},
     store::{Form, Store, StoreError},
     wire::ItemHead,
@@ -469,7 +469,7 @@ impl Deltas {
         let started = Instant::now();
         let caps = Caps::default();
         let (held, members) = (ingest::streams(&old, &caps), ingest::streams(&new, &caps));
-        let opened = opened::encode(&old, &held, &new, &members)?;
+        let opened = opened::encode(&old, &held, &new, &members, Streams::Follow)?;
         if new.len() as u64 >= WORTH_PATCHING {
             self.opening.store(per_second(new.len() as u64, started), Relaxed);
         }

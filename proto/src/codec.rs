@@ -112,6 +112,9 @@ pub fn patch(base: &[u8], plain: &[u8]) -> Result<Vec<u8>, CodecError> {
     set(&mut context, CParameter::CompressionLevel(PATCH_LEVEL))?;
     set(&mut context, CParameter::WindowLog(window_log))?;
     set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
+    // A place every sixteen bytes, and room for them: a row that was moved has several.
+    set(&mut context, CParameter::LdmHashRateLog(4))?;
+    set(&mut context, CParameter::LdmHashLog(22.min(window_log)))?;
     context.ref_prefix(base).map_err(failed)?;
     frame(&mut context, plain)
 }

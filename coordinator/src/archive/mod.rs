@@ -17,7 +17,7 @@ use bytes::Bytes;
 use difusor_proto::{
     CutKey, Digest, Manifest, Sha256, VerifyingKey,
     codec::Coding,
-    opened::{self, OpenedError},
+    opened::{self, OpenedError, Streams},
     store::{AtRest, Blob, PackWriter, Store, StoreError},
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -207,7 +207,7 @@ impl Archive {
         let told = self.pool.install(|| {
             let caps = Caps::default();
             let (held, members) = rayon::join(|| ingest::streams(&old, &caps), || ingest::streams(&new, &caps));
-            opened::encode(&old, &held, &new, &members)
+            opened::encode(&old, &held, &new, &members, Streams::Alone)
         });
         let told = match told {
             Ok(told) if told.len() < new.len() / 2 => told,

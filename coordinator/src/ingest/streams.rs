@@ -62,7 +62,7 @@ fn list(bytes: &[u8], caps: &Caps, budget: &Budget, depth: u32, prefix: &str, of
 mod tests {
     use std::io::{Cursor, Write as _};
 
-    use difusor_proto::opened;
+    use difusor_proto::opened::{self, Streams};
     use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
     use super::*;
@@ -113,12 +113,15 @@ mod tests {
     #[test]
     fn a_zip_of_zips_travels_by_what_changed_in_it() {
         // Packers deflate an inner zip if that saves a few bytes, and so not at every cut.
-        for (was_deep, deep) in [(false, false), (true, true), (false, true), (true, false)] {
+        let all = [(false, false), (true, true), (false, true), (true, false)];
+        for ((was_deep, deep), how) in
+            all.into_iter().flat_map(|deep| [(deep, Streams::Follow), (deep, Streams::Alone)])
+        {
             let (old, new) = (database(3, was_deep), database(4, deep));
             let caps = Caps::default();
             let (held, members) = (streams(&old, &caps), streams(&new, &caps));
             assert_eq!(members.len(), if deep { 2 } else { 4 }, "{members:?}");
-            let coded = opened::encode(&old, &held, &new, &members).unwrap();
+            let coded = opened::encode(&old, &held, &new, &members, how).unwrap();
             assert!(opened::decode(&coded, &old, new.len() as u64).unwrap() == new);
             // A tenth of the rows is new, and nothing of their digests shrinks.
             let fresh = 2 * 400 * 32;
@@ -145,7 +148,7 @@ mod tests {
     fn damaged_bytes_never_panic() {
         let (old, new) = (database(3, true), database(4, true));
         let caps = Caps::default();
-        let coded = opened::encode(&old, &streams(&old, &caps), &new, &streams(&new, &caps)).unwrap();
+        let coded = opened::encode(&old, &streams(&old, &caps), &new, &streams(&new, &caps), Streams::Follow).unwrap();
         for at in (0..coded.len()).step_by(97) {
             let mut bytes = coded.clone();
             bytes[at] ^= 0x41;

@@ -30,6 +30,7 @@ pub(super) fn runs(old: &[u8], new: &[u8]) -> Vec<Run> {
     let mut runs = Vec::new();
     let (mut from, mut to) = (0, 0);
     let mut slots = vec![0_u32; SLOTS];
+    let mut step = REACH[0];
     loop {
         let len = same(old.get(from..).unwrap_or_default(), new.get(to..).unwrap_or_default());
         if len > 0 {
@@ -40,8 +41,10 @@ pub(super) fn runs(old: &[u8], new: &[u8]) -> Vec<Run> {
             return runs;
         }
         let met = REACH.iter().find_map(|reach| meet(window(old, from, *reach), window(new, to, *reach), &mut slots));
-        // Nothing near: both go on, and may meet later.
-        let (ahead, beyond) = met.unwrap_or((REACH[0], REACH[0]));
+        // Nothing near: both go on, and may meet later. In ever longer steps, or two files that have nothing in common
+        // would be looked through again for each kilobyte.
+        let (ahead, beyond) = met.unwrap_or((step, step));
+        step = if met.is_some() { REACH[0] } else { (2 * step).min(REACH[3]) };
         (from, to) = (from + ahead, to + beyond);
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, slice::Iter};
 use rayon::prelude::*;
 
 use super::{
-    Member, OpenedError,
+    Member, OpenedError, Streams,
     predecessor::Predecessor,
     told::{Content, MAX_GROUP, Opening, Part},
 };
@@ -24,6 +24,7 @@ const WORTH_TELLING: usize = 16;
 /// Tells archives by their predecessor.
 pub(super) struct Encoder<'a> {
     old: &'a Predecessor<'a>,
+    streams: Streams,
     archives: Vec<Opening>,
 }
 
@@ -48,8 +49,8 @@ enum Made {
 }
 
 impl<'a> Encoder<'a> {
-    pub(super) fn new(old: &'a Predecessor<'a>) -> Self {
-        Self { old, archives: Vec::new() }
+    pub(super) fn new(old: &'a Predecessor<'a>, streams: Streams) -> Self {
+        Self { old, streams, archives: Vec::new() }
     }
 
     /// All archives of `new`, itself last. `pairs` has its members' streams of the predecessor, and of those within.
@@ -89,8 +90,8 @@ impl<'a> Encoder<'a> {
         // The largest first, or one of them would be left to one core at the end.
         let mut order: Vec<_> = known.into_iter().enumerate().collect();
         order.sort_by_key(|(_, known)| std::cmp::Reverse(known.member.size));
-        let predecessor = self.old;
-        let made = order.into_par_iter().map(|(at, known)| Ok((at, known.make(predecessor)?)));
+        let (predecessor, streams) = (self.old, self.streams);
+        let made = order.into_par_iter().map(|(at, known)| Ok((at, known.make(predecessor, streams)?)));
         let mut made = made.collect::<Result<Vec<_>, OpenedError>>()?;
         made.sort_by_key(|(at, _)| *at);
         let mut groups = Groups::default();
@@ -113,7 +114,7 @@ impl<'a> Encoder<'a> {
 }
 
 impl Known<'_> {
-    fn make(self, predecessor: &Predecessor<'_>) -> Result<Made, OpenedError> {
+    fn make(self, predecessor: &Predecessor<'_>, streams: Streams) -> Result<Made, OpenedError> {
         let Self { member, stream, old, within } = self;
         let old = old.map(|at| at as usize);
         let before = old.map(|at| predecessor.stream(at)).transpose()?;
@@ -136,9 +137,11 @@ impl Known<'_> {
             }
         }
         let with = old_plain.as_deref().zip(before).map(|(plain, stream)| Old { plain, stream });
+        let with = with.filter(|_| streams == Streams::Follow);
+        let follows = with.is_some();
         let Ok(recipe) = deflate::describe(stream, &plain, params, with) else { return Ok(verbatim()) };
         if let Some(archive) = archive {
-            return Ok(Made::Alone(Content::Opened { size: member.size, archive, recipe }));
+            return Ok(Made::Alone(Content::Opened { size: member.size, archive, recipe, follows }));
         }
         let frame = match &old_plain {
             Some(old) => codec::patch(old, &plain)?,
@@ -147,7 +150,7 @@ impl Known<'_> {
         if frame.len() + recipe.corrections() * 2 >= stream.len() {
             return Ok(verbatim());
         }
-        Ok(Made::Alone(Content::Plain { size: member.size, frame, recipe }))
+        Ok(Made::Alone(Content::Plain { size: member.size, frame, recipe, follows }))
     }
 }
 

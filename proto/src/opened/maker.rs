@@ -113,6 +113,7 @@ impl Part {
             Content::Same | Content::Stream { .. } => Cow::Borrowed(&[]),
         };
         let with = old_plain.as_deref().zip(before).map(|(plain, stream)| Old { plain, stream });
+        let with = with.filter(|_| self.content.follows());
         Ok(deflate::rebuild(&plain, recipe, with)?.into())
     }
 }

@@ -62,14 +62,30 @@ pub enum OpenedError {
     Form(&'static str),
 }
 
+/// How streams are described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// With the choices that were made for the predecessor as a first guess: sooner, and some more bytes. Both ends have to
+    /// guess alike, so it is for the wire, whose ends agree on its version.
+    Follow,
+    /// By zlib's rules alone: what is at rest is made again by whatever comes after this program, too.
+    Alone,
+}
+
 /// Tells `new` by `old`, whose streams are `held`; `members` are those of `new`.
 ///
 /// # Errors
 /// [`OpenedError`] if the members are not where they are said to be.
-pub fn encode(old: &[u8], held: &[Member], new: &[u8], members: &[Member]) -> Result<Vec<u8>, OpenedError> {
+pub fn encode(
+    old: &[u8],
+    held: &[Member],
+    new: &[u8],
+    members: &[Member],
+    streams: Streams,
+) -> Result<Vec<u8>, OpenedError> {
     let old_places = places(held)?;
     let predecessor = Predecessor::open(old, &old_places)?;
-    let archives = Encoder::new(&predecessor).encode(new, members, &pairs(held, members))?;
+    let archives = Encoder::new(&predecessor, streams).encode(new, members, &pairs(held, members))?;
     let told = Told { old: old_places, archives };
     let plain = postcard::to_stdvec(&told).map_err(|_| OpenedError::Form("too large"))?;
     // What is a frame already does not shrink; recipes and places do.

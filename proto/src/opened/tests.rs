@@ -18,7 +18,11 @@ fn archives(inner: &[&str]) -> Told {
     let recipe = deflate::describe(b"\x03\0", b"", Params::default(), None).unwrap();
     let part = |archive: char| {
         let archive = archive.to_digit(10).unwrap();
-        Part { gap: 0, old: None, content: Content::Opened { size: 0, archive, recipe: recipe.clone() } }
+        Part {
+            gap: 0,
+            old: None,
+            content: Content::Opened { size: 0, archive, recipe: recipe.clone(), follows: false },
+        }
     };
     let structure = (0, codec::patch(b"", b"").unwrap());
     let archive = |inner: &&str| Opening {

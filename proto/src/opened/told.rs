@@ -59,9 +59,9 @@ pub(super) enum Content {
     /// The very stream of the predecessor.
     Same,
     /// So many plain bytes as a frame, against those of the predecessor if there are any; and how they are deflated.
-    Plain { size: u64, frame: Vec<u8>, recipe: Recipe },
+    Plain { size: u64, frame: Vec<u8>, recipe: Recipe, follows: bool },
     /// An archive of so many bytes, opened: which of those before.
-    Opened { size: u64, archive: u32, recipe: Recipe },
+    Opened { size: u64, archive: u32, recipe: Recipe, follows: bool },
     /// The next so many plain bytes of the groups, deflated without a look at the predecessor.
     Grouped { size: u64, recipe: Recipe },
     /// The stream as it is: nobody knows how it was made.
@@ -75,6 +75,11 @@ impl Content {
             Self::Same | Self::Stream { .. } => 0,
             Self::Plain { size, .. } | Self::Opened { size, .. } | Self::Grouped { size, .. } => *size,
         }
+    }
+
+    /// True if the recipe counts on the choices that were made for the predecessor.
+    pub(super) fn follows(&self) -> bool {
+        matches!(self, Self::Plain { follows: true, .. } | Self::Opened { follows: true, .. })
     }
 
     pub(super) fn recipe(&self) -> Option<&Recipe> {

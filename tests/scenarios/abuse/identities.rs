@@ -52,7 +52,7 @@ async fn only_enrolled_nodes_get_in() {
     rig.wait_refused("handshake", before).await;
     rig.publish().await;
 
-    for alpn in [&[b"h3".as_slice()][..], &[b"difusor/2".as_slice()], &[]] {
+    for alpn in [&[b"h3".as_slice()][..], &[b"difusor/1".as_slice()], &[]] {
         let before = rig.refused("handshake").await;
         let end = end_of(Client::dial(to, &trusted, Some(&unlisted), alpn).await).await;
         assert_eq!(end, End::Alert(NO_APPLICATION_PROTOCOL), "{alpn:?}");
