@@ -115,6 +115,7 @@ impl Config {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
             anyhow::ensure!(port.is_some(), "mesh_public: `{address}` is not `host:port`");
         }
+        anyhow::ensure!(config.verbatim_cuts > 0, "verbatim_cuts: the newest package is what is served: at least 1");
         let second = Span(Duration::from_secs(1));
         anyhow::ensure!(config.flip_deadline >= second, "flip_deadline: at least 1 s, or no node has time to stage");
         anyhow::ensure!(config.flip_lead.0 <= Duration::from_secs(10), "flip_lead: at most 10 s");

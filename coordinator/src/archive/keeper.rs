@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use difusor_proto::{CutKey, Digest};
 use tokio_util::sync::CancellationToken;
 
-use super::ArchiveError;
+use super::{ArchiveError, Kept};
 use crate::{
     driver::{FleetView, view},
     publish::Publisher,
@@ -48,8 +48,11 @@ impl Keeper {
 
     /// One cut. False if nothing is left to do, or a cut is on its way to the nodes.
     async fn step(&self, given_up: &mut HashSet<Digest>) -> Result<bool, ArchiveError> {
-        let Some(busy) = self.busy() else { return Ok(false) };
         let archive = Arc::clone(self.publisher.packages());
+        let current = view(&self.fleet).current;
+        current.iter().for_each(|current| archive.served(current));
+        // After that: a cut is in the one or in the other.
+        let Some(busy) = self.busy() else { return Ok(false) };
         let tried = given_up.clone();
         let work = tokio::task::spawn_blocking(move || {
             let Some((cut, base)) = archive.plan.due(&archive.held()?, &busy, &tried) else { return Ok(None) };
@@ -59,11 +62,12 @@ impl Keeper {
         let done = work.await.map_err(|error| ArchiveError::Damaged(0, error.to_string()))??;
         let Some((cut, base, kept)) = done else { return Ok(false) };
         match kept {
-            Ok(Some(bytes)) => {
+            Ok(Kept::Told(bytes)) => {
                 tracing::info!(seq = cut.seq, by = base.seq, bytes, "a package is kept by what changed in it");
                 self.publisher.exchanged();
             }
-            Ok(None) => {
+            Ok(Kept::Wanted) => return Ok(false),
+            Ok(Kept::AsItCame) => {
                 given_up.insert(cut.root);
             }
             Err((cut, error)) => {

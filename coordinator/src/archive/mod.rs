@@ -10,6 +10,8 @@
 mod keeper;
 pub mod plan;
 mod recent;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -100,6 +102,17 @@ impl Package {
     }
 }
 
+/// What became of a package that was to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is told, in so many bytes.
+    Told(u64),
+    /// It stays as it came, because it cannot be told in half of its space.
+    AsItCame,
+    /// Somebody wants its files: another time.
+    Wanted,
+}
+
 /// What a look at one cut of the archive gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
@@ -127,6 +140,8 @@ pub struct Archive {
     pool: ThreadPool,
     /// Packages that were made last: the next one is most often told by one of them.
     recent: Mutex<Recent>,
+    /// The cut that was expanded last, until it is served. Whoever gives up the files of a cut holds this.
+    wanted: Mutex<Option<Digest>>,
 }
 
 impl Archive {
@@ -142,7 +157,7 @@ impl Archive {
         };
         let pool = ThreadPoolBuilder::new().thread_name(|at| format!("archive-{at}")).start_handler(give_way).build();
         let pool = pool.map_err(std::io::Error::other)?;
-        Ok(Self { store, key, plan, pool, recent: Mutex::new(Recent::new(memory)) })
+        Ok(Self { store, key, plan, pool, recent: Mutex::new(Recent::new(memory)), wanted: Mutex::default() })
     }
 
     /// What is kept, and how.
@@ -197,12 +212,11 @@ impl Archive {
         self.at_hand().clear();
     }
 
-    /// Keeps the package of `cut` by what changed in it since that of `base`. Returns the bytes that are kept of it; `None`
-    /// if it stays as it came, because it cannot be told in half of its space.
+    /// Keeps the package of `cut` by what changed in it since that of `base`.
     ///
     /// # Errors
     /// [`ArchiveError`]; the package stays as it came.
-    pub fn compact(&self, cut: &CutKey, base: &CutKey) -> Result<Option<u64>, ArchiveError> {
+    pub fn compact(&self, cut: &CutKey, base: &CutKey) -> Result<Kept, ArchiveError> {
         let (old, new) = (self.make(base)?, self.make(cut)?);
         let told = self.pool.install(|| {
             let caps = Caps::default();
@@ -211,24 +225,30 @@ impl Archive {
         });
         let told = match told {
             Ok(told) if told.len() < new.len() / 2 => told,
-            Ok(_) | Err(OpenedError::Deflate(_) | OpenedError::Form(_)) => return Ok(None),
+            Ok(_) | Err(OpenedError::Deflate(_) | OpenedError::Form(_)) => return Ok(Kept::AsItCame),
             Err(error) => return Err(damaged(cut, error)),
         };
         // Whatever was told wrongly is found here, and never again.
         let again = self.pool.install(|| opened::decode(&told, &old, new.len() as u64));
         if again.as_ref() != Ok(&*new) {
             tracing::error!(seq = cut.seq, "a package is not what it is told to be: it stays as it came");
-            return Ok(None);
+            return Ok(Kept::AsItCame);
+        }
+        let wanted = self.wanted();
+        if *wanted == Some(cut.root) {
+            return Ok(Kept::Wanted);
         }
         self.store.compact(cut, base, &told)?;
-        Ok(Some(told.len() as u64))
+        Ok(Kept::Told(told.len() as u64))
     }
 
-    /// Keeps the package of a cut as it came again, with its files in it: to roll back to it.
+    /// Keeps the package of a cut as it came again, with its files in it: to roll back to it. So it stays until it was
+    /// [served](Self::served).
     ///
     /// # Errors
     /// [`ArchiveError`]; what is kept stays as it is.
     pub fn expand(&self, cut: &CutKey) -> Result<(), ArchiveError> {
+        *self.wanted() = Some(cut.root);
         if self.blob(cut)?.coding() == Coding::Identity {
             return Ok(());
         }
@@ -244,12 +264,16 @@ impl Archive {
         Ok(self.store.expand(&pack, cut)?)
     }
 
-    /// True if the files of a cut lie there in its package.
-    ///
-    /// # Errors
-    /// What the index gives.
-    pub fn is_verbatim(&self, cut: &CutKey) -> Result<bool, StoreError> {
-        Ok(self.store.package(cut)?.is_some_and(|blob| blob.coding() == Coding::Identity))
+    /// Whoever was waiting for this cut has it.
+    pub fn served(&self, cut: &CutKey) {
+        let mut wanted = self.wanted();
+        if *wanted == Some(cut.root) {
+            *wanted = None;
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Option<Digest>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bytes of a package, by as many steps as it takes.
