@@ -6,6 +6,7 @@ mod folder;
 mod nodes;
 mod rig;
 mod s3;
+mod told;
 
 /// The program whose first argument says whether it is coordinator or node.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_difusor-tests");
