@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{self, Api},
-    archive::{Archive, Keeper, plan::Plan},
+    archive::{AT_HAND, Archive, Keeper, plan::Plan},
     authority::Authority,
     config::Config,
     delta::Deltas,
@@ -95,7 +95,7 @@ impl Coordinator {
         let policy = Policy { deadline: config.flip_deadline.0, lead: config.flip_lead.0 };
         let rollout = Rollout::new(policy, state.current(), state.serial());
         let plan = Plan { every: config.keyframe_every, verbatim: config.verbatim_cuts };
-        let archive = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, config.base_memory.0)?);
+        let archive = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, AT_HAND)?);
         let publisher = Publisher::new(
             store.clone(),
             Arc::clone(&key),

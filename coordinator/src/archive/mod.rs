@@ -33,6 +33,10 @@ use crate::ingest::{self, Caps, Source};
 /// The priority of the threads: whatever else wants a core goes first (setpriority(2)).
 const LAST: i32 = 19;
 
+/// Bytes of packages at hand while several are made in a row: four of a national night, of which each is most often told
+/// by one of the last.
+pub const AT_HAND: u64 = 192 << 20;
+
 /// Cuts that are told by each other in a row at most. More is a circle, or damage.
 const MAX_CHAIN: usize = 64;
 
