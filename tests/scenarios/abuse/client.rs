@@ -136,6 +136,10 @@ impl Member {
         self
     }
 
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.send.write_all(bytes).await.unwrap();
+    }
+
     pub(crate) async fn say(&mut self, frame: &FromNode) {
         wire::write_frame(&mut self.send, frame).await.unwrap();
     }

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use difusor_proto::{
     CutKey, Digest,
     limits::{MAX_CONTROL_FRAME, MAX_WANT},
+    tls::Identity,
     wire::{self, CloseCode, FromNode},
 };
+use quinn::ConnectionError;
 
 use crate::{
     client::{End, Member, enrol, hello},
@@ -22,11 +24,36 @@ async fn gone(rig: &Rig, name: &str) {
     .await;
 }
 
-async fn expect(rig: &mut Rig, member: Member, code: CloseCode, before: u64) {
-    assert_eq!(member.client.end().await, End::Code(code));
-    rig.wait_refused(code.name(), before).await;
-    gone(rig, "mallory").await;
-    rig.publish().await;
+/// Whether the coordinator ends the connection of a member that does this, with this code, and goes on publishing.
+///
+/// A member whose thread was away for longer than the coordinator keeps a closed connection in mind may find the
+/// stateless reset behind the close (RFC 9000 section 10.3), and quinn tells of the later one alone. Which code was
+/// given cannot be known then, so the member does it again.
+async fn expect(
+    rig: &mut Rig,
+    identity: &Identity,
+    greeted: bool,
+    code: CloseCode,
+    misbehave: impl AsyncFn(&mut Member),
+) {
+    for _ in 0..5 {
+        let before = rig.refused(code.name()).await;
+        let mut member = Member::dial(rig, identity).await;
+        if greeted {
+            member = member.hello().await;
+        }
+        misbehave(&mut member).await;
+        let end = member.client.end().await;
+        rig.wait_refused(code.name(), before).await;
+        gone(rig, "mallory").await;
+        if end == End::Other(ConnectionError::Reset) {
+            continue;
+        }
+        assert_eq!(end, End::Code(code));
+        rig.publish().await;
+        return;
+    }
+    panic!("five times no more than a reset, instead of {code:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,56 +63,35 @@ async fn whoever_speaks_out_of_turn_is_closed() {
     let identity = enrol(&rig, "mallory").await;
 
     // A frame that is well formed, but not the first.
-    let before = rig.refused("garbage").await;
-    let mut member = Member::dial(&rig, &identity).await;
-    member.say(&FromNode::Ping { sent: 1 }).await;
-    expect(&mut rig, member, CloseCode::Garbage, before).await;
+    let early = FromNode::Ping { sent: 1 };
+    expect(&mut rig, &identity, false, CloseCode::Garbage, async |member| member.say(&early).await).await;
 
     // Bytes that are no frame at all.
-    let before = rig.refused("garbage").await;
-    let mut member = Member::dial(&rig, &identity).await;
-    member.send.write_all(&[&[64, 0, 0, 0][..], &[0xff; 64]].concat()).await.unwrap();
-    expect(&mut rig, member, CloseCode::Garbage, before).await;
+    let noise = [&[64, 0, 0, 0][..], &[0xff; 64]].concat();
+    expect(&mut rig, &identity, false, CloseCode::Garbage, async |member| member.write(&noise).await).await;
 
     // A frame with bytes behind it that belong to nothing.
-    let before = rig.refused("garbage").await;
-    let mut member = Member::dial(&rig, &identity).await;
     let mut tail = wire::encode(&hello()).unwrap();
     tail.push(0);
     tail[0] += 1;
-    member.send.write_all(&tail).await.unwrap();
-    expect(&mut rig, member, CloseCode::Garbage, before).await;
+    expect(&mut rig, &identity, false, CloseCode::Garbage, async |member| member.write(&tail).await).await;
 
     // Packs that it keeps, of a member that did not say that it keeps any.
-    let before = rig.refused("garbage").await;
-    let mut member = Member::dial(&rig, &identity).await.hello().await;
-    member.say(&FromNode::Keeps { packs: Vec::new() }).await;
-    expect(&mut rig, member, CloseCode::Garbage, before).await;
+    let keeps = FromNode::Keeps { packs: Vec::new() };
+    expect(&mut rig, &identity, true, CloseCode::Garbage, async |member| member.say(&keeps).await).await;
 
     // A second hello.
-    let before = rig.refused("garbage").await;
-    let mut member = Member::dial(&rig, &identity).await.hello().await;
-    member.say(&hello()).await;
-    expect(&mut rig, member, CloseCode::Garbage, before).await;
+    expect(&mut rig, &identity, true, CloseCode::Garbage, async |member| member.say(&hello()).await).await;
 
     // A length above the limit, before and after the hello: closed before a byte of it is waited for.
+    let length = u32::try_from(MAX_CONTROL_FRAME + 1).unwrap().to_le_bytes();
     for greeted in [false, true] {
-        let before = rig.refused("oversize").await;
-        let mut member = Member::dial(&rig, &identity).await;
-        if greeted {
-            member = member.hello().await;
-        }
-        let length = u32::try_from(MAX_CONTROL_FRAME + 1).unwrap();
-        member.send.write_all(&length.to_le_bytes()).await.unwrap();
-        expect(&mut rig, member, CloseCode::Oversize, before).await;
+        expect(&mut rig, &identity, greeted, CloseCode::Oversize, async |member| member.write(&length).await).await;
     }
 
     // More digests than a request may have, in a frame that is still short enough.
-    let before = rig.refused("oversize").await;
-    let mut member = Member::dial(&rig, &identity).await.hello().await;
-    let digests = vec![Digest::of(b"x"); MAX_WANT + 1];
-    member.say(&FromNode::Want { cut, digests }).await;
-    expect(&mut rig, member, CloseCode::Oversize, before).await;
+    let want = FromNode::Want { cut, digests: vec![Digest::of(b"x"); MAX_WANT + 1] };
+    expect(&mut rig, &identity, true, CloseCode::Oversize, async |member| member.say(&want).await).await;
 
     rig.mesh.stop().await.unwrap();
 }
