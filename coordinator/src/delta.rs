@@ -19,12 +19,12 @@ use bytes::Bytes;
 use difusor_proto::{
     CutKey, Digest, Manifest, Signed, SitePath, VerifyingKey,
     bundle::{self, BundleError, MAX_BUNDLE, Packed},
-    codec::{self, Coding},
+    codec::{self, Coding, Level},
     deflate::{self, Old, Params},
     opened::{self, OpenedError, Streams},
     plan::{self, Need},
     store::{Form, Store, StoreError},
-    wire::ItemHead,
+    wire::{ItemHead, List},
 };
 use rayon::prelude::*;
 
@@ -72,6 +72,8 @@ pub struct Item {
 /// All that a holder of one cut lacks for another.
 #[derive(Debug, Clone)]
 pub struct Delta {
+    /// The signed list of the cut, by that of the other; absent where only blobs were asked for.
+    pub list: Option<List>,
     /// The blobs, largest first.
     pub items: Vec<Item>,
     /// Their coded bytes.
@@ -171,7 +173,8 @@ impl Visitor for Patches<'_> {
             return;
         }
         if let Some(base) = self.before.get(path).filter(|base| **base != digest) {
-            let made = self.deltas.plain(&self.bases, base).and_then(|old| Ok(codec::patch(&old, &plain)?));
+            let made =
+                self.deltas.plain(&self.bases, base).and_then(|old| Ok(codec::patch(&old, &plain, Level::Fast)?));
             match made {
                 Ok(patch) => drop(lock(&self.patches).insert((*base, digest), patch.into())),
                 Err(error) => tracing::warn!(%path, %error, "no patch: the file will go over whole"),
@@ -274,6 +277,7 @@ impl Deltas {
         // One that is not in the store yet is in memory.
         let coding = base.map(|base| self.store.package(base)).transpose()?.flatten().map(|package| package.coding());
         let is_here = !matches!(coding, Some(Coding::Opened { .. }));
+        let list = self.list(base, target, effort)?;
         let base = base.map(|base| self.manifest(base)).transpose()?;
         let manifest = self.manifest(target)?;
         let mut needs = plan::needs(base.as_deref(), &manifest);
@@ -290,12 +294,25 @@ impl Deltas {
         let items = needs.par_iter().map(|need| self.item(need, effort)).collect::<Result<Vec<_>, _>>()?;
         let items: Vec<_> = bundles.into_iter().chain(items).collect();
         let bytes = items.iter().map(|item| item.head.len).sum();
-        let delta = Arc::new(Delta { items, bytes });
+        let delta = Arc::new(Delta { list: Some(list), items, bytes });
         *slot = Some(Arc::clone(&delta));
         Ok(delta)
     }
 
-    /// Blobs of `manifest` that a node asked for again, whole: whatever was wrong with a patch cannot be wrong again.
+    /// The signed list of a cut, as it goes over to a holder of `base`.
+    fn list(&self, base: Option<&CutKey>, target: &CutKey, effort: Effort) -> Result<List, DeltaError> {
+        let signed = self.signed(target)?;
+        let Some(base) = base else { return Ok(List::whole(&signed)?) };
+        let base = self.signed(base)?;
+        let level = match effort {
+            Effort::Apart => Level::patient(base.bytes(), signed.bytes()),
+            Effort::Whole | Effort::Opened => Level::Fast,
+        };
+        Ok(List::since(&base, &signed, level)?)
+    }
+
+    /// Blobs of a cut that a node asked for again, whole: whatever was wrong with a patch cannot be wrong again. The root
+    /// stands for the list, which the disk of a node may have spoiled too.
     ///
     /// # Errors
     /// [`DeltaError`] if one is not in the archive.
@@ -306,7 +323,8 @@ impl Deltas {
         let needs = plan::needs(None, &manifest).into_iter().filter(wanted);
         let items: Vec<_> = needs.map(|need| self.item(&need, Effort::Whole)).collect::<Result<_, _>>()?;
         let bytes = items.iter().map(|item| item.head.len).sum();
-        Ok(Delta { items, bytes })
+        let list = digests.contains(&cut.root).then(|| List::whole(&self.signed(cut)?).map_err(DeltaError::from));
+        Ok(Delta { list: list.transpose()?, items, bytes })
     }
 
     /// The manifest of a cut.
@@ -483,7 +501,7 @@ impl Deltas {
         }
         let bases = Arc::clone(&lock(&self.bases));
         let (old, new) = (self.plain(&bases, &base)?, self.plain(&bases, &target)?);
-        Ok(codec::patch(&old, &new)?.into())
+        Ok(codec::patch(&old, &new, Level::Fast)?.into())
     }
 
     fn plain(&self, bases: &Plains, digest: &Digest) -> Result<Arc<Vec<u8>>, DeltaError> {

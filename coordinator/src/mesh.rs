@@ -341,7 +341,7 @@ impl Session {
         let base = self.holds.iter().find(|held| held.root != cut.root).copied();
         let deltas = Arc::clone(&self.mesh.deltas);
         let effort = self.effort();
-        self.transfer(cut, true, move || {
+        self.transfer(cut, move || {
             // A base that is not in this archive is no base.
             let base = base.filter(|base| deltas.manifest(base).is_ok());
             deltas.between(base.as_ref(), &cut, effort)
@@ -360,32 +360,25 @@ impl Session {
 
     fn again(&self, cut: CutKey, digests: Vec<Digest>) {
         let deltas = Arc::clone(&self.mesh.deltas);
-        // The root stands for the manifest, which the disk of a node may have spoiled too.
-        let manifest = digests.contains(&cut.root);
-        self.transfer(cut, manifest, move || deltas.again(&cut, &digests).map(Arc::new));
+        self.transfer(cut, move || deltas.again(&cut, &digests).map(Arc::new));
     }
 
     fn transfer<E: std::fmt::Display + Send + 'static>(
         &self,
         cut: CutKey,
-        first: bool,
         make: impl FnOnce() -> Result<Arc<Delta>, E> + Send + 'static,
     ) {
         let (mesh, connection, node) = (Arc::clone(&self.mesh), self.connection.clone(), self.node.clone());
         let (rate, under_way) = (Arc::clone(&self.rate), UnderWay::begin(&self.deltas));
         tokio::spawn(async move {
             let _under_way = under_way;
-            let deltas = Arc::clone(&mesh.deltas);
-            let made = tokio::task::spawn_blocking(move || {
-                let manifest = first.then(|| deltas.signed(&cut)).transpose().map_err(|e| e.to_string())?;
-                Ok::<_, String>((make().map_err(|e| e.to_string())?, manifest))
-            });
-            let (delta, manifest) = match made.await.map_err(|e| e.to_string()).and_then(|made| made) {
+            let made = tokio::task::spawn_blocking(move || make().map_err(|e| e.to_string()));
+            let delta = match made.await.map_err(|e| e.to_string()).and_then(|made| made) {
                 Ok(made) => made,
                 Err(error) => return tracing::error!(%node, seq = cut.seq, %error, "no delta could be made"),
             };
             let items = u32::try_from(delta.items.len()).unwrap_or(u32::MAX);
-            let head = DeltaHead { cut, manifest, items, bytes: delta.bytes };
+            let head = DeltaHead { cut, list: delta.list.clone(), items, bytes: delta.bytes };
             let started = Instant::now();
             match send(&mesh, &connection, &node, head, &delta).await {
                 Ok(()) if delta.bytes >= MEASURED => {
@@ -441,7 +434,7 @@ async fn send(
     delta: &Delta,
 ) -> anyhow::Result<()> {
     let cut = head.cut;
-    let again = head.manifest.is_none();
+    let again = head.list.is_none();
     if let Some(progress) = view(&mesh.fleet).progress(&cut, node) {
         progress.items = progress.items.saturating_add(head.items.into());
         progress.delta_bytes = progress.delta_bytes.saturating_add(head.bytes);

@@ -4,6 +4,7 @@
 //! coordinator that breaks the rules is counted and cut off with a code, and dialled again later; while there is none,
 //! the node serves on, for ever.
 
+mod incoming;
 mod keeping;
 mod mending;
 
@@ -17,11 +18,11 @@ use anyhow::Context as _;
 use difusor_proto::{
     CutKey, Digest, Flip, Signed, VerifyingKey,
     clock::{ClockFilter, Exchange, Offset},
-    limits::{MAX_CONTROL_FRAME, MAX_MANIFEST_BYTES, MAX_REPAIRS, MAX_WANT},
+    limits::MAX_CONTROL_FRAME,
     process::{self, unix_us},
     store::Store,
     tls::COORDINATOR_NAME,
-    wire::{self, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, Report, StreamHead},
+    wire::{self, CloseCode, FromCoordinator, FromNode, Hello, Report},
 };
 use quinn::{Connection, RecvStream};
 use tokio::{
@@ -37,7 +38,7 @@ use crate::{
     keep::Keep,
     observe::Observatory,
     scrub::Scrub,
-    stage::{Budget, Stage, StageError},
+    stage::{Budget, Stage},
 };
 
 /// First wait after a lost connection; doubles up to [`MAX_BACKOFF`], each time with as much again at random, so that
@@ -380,138 +381,6 @@ impl Session {
                 }
             }
         });
-    }
-
-    /// Takes in one stream.
-    async fn stream(&self, mut stream: RecvStream) -> Result<(), CloseCode> {
-        match wire::read_frame::<StreamHead>(&mut stream, MAX_MANIFEST_BYTES).await {
-            Ok(Some(StreamHead::Delta(head))) => self.delta(stream, head).await,
-            Ok(Some(StreamHead::Pack(head))) => self.keep(stream, head).await,
-            Ok(None) => Ok(()),
-            Err(error) => error.close_code().map_or(Ok(()), Err),
-        }
-    }
-
-    /// Takes in one delta stream.
-    async fn delta(&self, mut stream: RecvStream, head: DeltaHead) -> Result<(), CloseCode> {
-        let cut = head.cut;
-        let stage = match self.stage(&head).await {
-            Ok(Some(stage)) => stage,
-            Ok(None) => return Ok(()),
-            Err(error) => return self.failed(cut, error),
-        };
-        match stage.take(&mut stream, &head, &self.sync.budget).await {
-            Ok(()) => {}
-            // The connection is gone: the cut is offered again on the next one.
-            Err(StageError::Broken(detail)) => {
-                tracing::info!(seq = cut.seq, detail, "a delta broke off");
-                return Ok(());
-            }
-            Err(error) => return self.failed(cut, error),
-        }
-        let (missing, repairs) = stage.missing();
-        if missing.is_empty() || stage.is_mending() && repairs > MAX_REPAIRS {
-            lock(&self.stages).remove(&cut.root);
-            if stage.is_mending() {
-                self.mended(stage).await;
-                return Ok(());
-            }
-            return self.complete(stage).await;
-        }
-        self.sync.refused.count("blob");
-        tracing::warn!(seq = cut.seq, blobs = missing.len(), repairs, "blobs are missing: asking again");
-        if repairs > MAX_REPAIRS {
-            lock(&self.stages).remove(&cut.root);
-            let reason = format!("{} blobs did not verify, {MAX_REPAIRS} times", missing.len());
-            self.say(FromNode::Refused { cut, reason });
-            return Err(CloseCode::BadContent);
-        }
-        let digests = missing.into_iter().take(MAX_WANT).collect();
-        self.say(FromNode::Want { cut, digests });
-        Ok(())
-    }
-
-    /// The stage that a stream belongs to; `None` if there is nothing to do.
-    async fn stage(&self, head: &DeltaHead) -> Result<Option<Arc<Stage>>, StageError> {
-        let cut = head.cut;
-        let rules = |code, detail: String| StageError::Rules { code, detail };
-        let Some(signed) = head.manifest.clone() else {
-            let stage = lock(&self.stages).get(&cut.root).cloned();
-            return stage
-                .map(Some)
-                .ok_or_else(|| rules(CloseCode::Garbage, "blobs for a cut that was not offered".into()));
-        };
-        let manifest = signed.open(&self.sync.key).map_err(|error| rules(CloseCode::Forged, error.to_string()))?;
-        let named = (manifest.seq, manifest.label, Digest::of(signed.bytes()));
-        if named != (cut.seq, cut.label, cut.root) {
-            return Err(rules(CloseCode::Forged, "the manifest is of another cut".into()));
-        }
-        if self.manifest_came(&cut, &signed).await? {
-            return Ok(None);
-        }
-        let store = self.sync.store.clone();
-        let custody = Arc::clone(&self.sync.custody).read_owned().await;
-        let begun = tokio::task::spawn_blocking(move || {
-            // Our hello named every cut that is here, so nobody honest offers one of them.
-            if store.manifest(&cut)?.is_some() {
-                return Ok(None);
-            }
-            Stage::begin(&store, cut, signed, manifest, custody).map(Some)
-        });
-        let begun = begun.await.map_err(|error| StageError::Broken(error.to_string()))??;
-        let Some(stage) = begun.map(Arc::new) else {
-            return Err(rules(CloseCode::Replay, format!("cut {} is here already", cut.seq)));
-        };
-        lock(&self.stages).insert(cut.root, Arc::clone(&stage));
-        Ok(Some(stage))
-    }
-
-    /// Makes a complete cut durable, says so, and obeys the flip that waited for it.
-    async fn complete(&self, stage: Arc<Stage>) -> Result<(), CloseCode> {
-        let cut = stage.cut;
-        let (gate, room) = (Arc::clone(&self.sync.gate), stage.room());
-        let done = tokio::task::spawn_blocking(move || {
-            let done = stage.commit()?;
-            gate.prepare(&cut)?;
-            Ok::<_, GateError>(done)
-        });
-        match done.await.map_err(|_| CloseCode::Done)? {
-            Ok((received, micros)) => {
-                tracing::info!(seq = cut.seq, label = %cut.label, received, micros, "staged");
-                *lock(&self.sync.cannot_take) = None;
-                self.say(FromNode::Staged { cut, received, micros });
-            }
-            Err(error) => {
-                tracing::error!(seq = cut.seq, %error, "the cut cannot be kept");
-                self.no_room(cut, &error.to_string(), room);
-                self.say(FromNode::Refused { cut, reason: error.to_string() });
-                return Ok(());
-            }
-        }
-        let (gate, offset) = (Arc::clone(&self.sync.gate), self.offset());
-        if gate.resume(&cut) {
-            tracing::info!(seq = cut.seq, label = %cut.label, "serving the cut that had to be fetched again");
-        }
-        let obeyed = tokio::task::spawn_blocking(move || gate.obey_pending(&cut, offset)).await;
-        self.obeyed(obeyed.map_err(|_| CloseCode::Done)?)
-    }
-
-    fn failed(&self, cut: CutKey, error: StageError) -> Result<(), CloseCode> {
-        // What was written of it goes with the stage.
-        let stage = lock(&self.stages).remove(&cut.root);
-        let room = stage.as_ref().map_or(0, |stage| stage.room());
-        tracing::error!(seq = cut.seq, %error, "a delta was refused");
-        match error {
-            StageError::Rules { code, .. } => Err(code),
-            StageError::Broken(_) => Ok(()),
-            // The cut is here; what is to be mended of it is asked for again.
-            StageError::Store(_) if stage.is_some_and(|stage| stage.is_mending()) => Ok(()),
-            StageError::Store(error) => {
-                self.no_room(cut, &error.to_string(), room);
-                self.say(FromNode::Refused { cut, reason: error.to_string() });
-                Ok(())
-            }
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Manifest,
-    codec::{self, CodecError, Coding},
+    codec::{self, CodecError, Coding, Level},
     deflate::Recipe,
     limits::MAX_ENTRIES,
     manifest::Entry,
@@ -62,7 +62,7 @@ pub fn pack(base: Digest, files: Vec<Packed>, old: &[u8], new: &[u8]) -> Result<
         bytes.extend_from_slice(&(len as u64).to_le_bytes());
     }
     bytes.extend(frame);
-    bytes.extend(codec::patch(old, new)?);
+    bytes.extend(codec::patch(old, new, Level::patient(old, new))?);
     Ok(bytes)
 }
 

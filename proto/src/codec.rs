@@ -61,9 +61,32 @@ pub enum CodecError {
     NoBase(Digest),
 }
 
-/// Level of patches: measured on national cuts, higher levels cost multiples of the time for a few percent of size
-/// (see the decisions table).
-const PATCH_LEVEL: i32 = 1;
+/// How much time a patch may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Little: measured on national cuts, higher levels cost multiples of the time for a few percent of size (see the
+    /// decisions table).
+    Fast,
+    /// A second for each two megabytes, for what is small or goes over a slow link.
+    Small,
+}
+
+impl Level {
+    /// For a patch that goes over a slow link or is kept: the smallest, as long as it takes no more than half a second.
+    pub fn patient(base: &[u8], plain: &[u8]) -> Self {
+        if base.len() + plain.len() <= PATIENT { Self::Small } else { Self::Fast }
+    }
+
+    fn number(self) -> i32 {
+        match self {
+            Self::Fast => 1,
+            Self::Small => 19,
+        }
+    }
+}
+
+/// Bytes, before and after, up to which a patch is made as small as can be.
+const PATIENT: usize = 2 << 20;
 
 /// Level of whole frames, used for what the package stored without compression.
 const FRAME_LEVEL: i32 = 3;
@@ -103,13 +126,13 @@ pub fn compress(plain: &[u8]) -> Result<Vec<u8>, CodecError> {
 ///
 /// # Errors
 /// [`CodecError::Zstd`] if the library fails.
-pub fn patch(base: &[u8], plain: &[u8]) -> Result<Vec<u8>, CodecError> {
+pub fn patch(base: &[u8], plain: &[u8], level: Level) -> Result<Vec<u8>, CodecError> {
     let mut context = CCtx::create();
     // Without long-distance matching a change near the start hides everything behind it; and the window must reach
     // from the last plain byte to the first of the base.
     let reach = (base.len() + plain.len()).max(1 << 10);
     let window_log = (usize::BITS - reach.leading_zeros()).clamp(10, 31);
-    set(&mut context, CParameter::CompressionLevel(PATCH_LEVEL))?;
+    set(&mut context, CParameter::CompressionLevel(level.number()))?;
     set(&mut context, CParameter::WindowLog(window_log))?;
     set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
     // A place every sixteen bytes, and room for them: a row that was moved has several.
@@ -209,7 +232,7 @@ mod tests {
     #[test]
     fn a_patch_is_small_and_exact() {
         let (old, new) = (rows(1), rows(2));
-        let coded = patch(&old, &new).unwrap();
+        let coded = patch(&old, &new, Level::Fast).unwrap();
         let base = Digest::of(&old);
         assert!(coded.len() * 20 < new.len(), "{} of {}", coded.len(), new.len());
         assert_eq!(decode(Coding::Patch { base }, &coded, new.len() as u64, Some(&old)).unwrap(), new);
@@ -218,7 +241,7 @@ mod tests {
     #[test]
     fn a_patch_on_the_wrong_base_is_an_error() {
         let (old, new) = (rows(1), rows(2));
-        let coded = patch(&old, &new).unwrap();
+        let coded = patch(&old, &new, Level::Fast).unwrap();
         let coding = Coding::Patch { base: Digest::of(&old) };
         let wrong = vec![b'x'; old.len()];
         assert!(decode(coding, &coded, new.len() as u64, Some(&wrong)).is_err());
@@ -263,7 +286,7 @@ mod tests {
 
         #[test]
         fn patches_round_trip(old in prop::collection::vec(any::<u8>(), 0..2000), new in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let coded = patch(&old, &new).unwrap();
+            let coded = patch(&old, &new, Level::Fast).unwrap();
             let coding = Coding::Patch { base: Digest::of(&old) };
             prop_assert_eq!(decode(coding, &coded, new.len() as u64, Some(&old)).unwrap(), new);
         }

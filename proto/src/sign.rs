@@ -154,6 +154,11 @@ impl<T: Statement> Signed<T> {
             .map_err(|_| SignError::Forged)
     }
 
+    /// What came as a statement and its signature.
+    pub fn from_parts(bytes: Vec<u8>, signature: Vec<u8>) -> Self {
+        Self { bytes, signature, kind: PhantomData }
+    }
+
     /// The signed bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

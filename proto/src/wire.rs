@@ -7,11 +7,11 @@
 //! **Control.** The node opens one bidirectional stream and sends [`FromNode::Hello`]; frames then flow both ways until
 //! the connection ends. A frame is a length (u32, little-endian) and that many bytes of postcard.
 //!
-//! **Deltas.** For each cut a node lacks, the coordinator opens one unidirectional stream: a [`StreamHead::Delta`] frame, then
-//! for every blob, or [bundle](crate::bundle) of them, an [`ItemHead`] frame and the coded bytes behind it. The node
+//! **Deltas.** For each cut a node lacks, the coordinator opens one unidirectional stream: a [`StreamHead::Delta`] frame, with
+//! the signed manifest told by that of a cut that the node said it has, then for every blob, or [bundle](crate::bundle) of them, an [`ItemHead`] frame and the coded bytes behind it. The node
 //! verifies the manifest, decodes and digests each blob, and answers [`FromNode::Staged`] once all is on disk. What did
 //! not verify or did not come it asks for with [`FromNode::Want`]; the answer is another stream of the same form, in
-//! which every blob is whole.
+//! which every blob is whole. In the place of a blob the root stands for the manifest, whole.
 //!
 //! **Packs** of nodes that keep the archive: see [`keeping`].
 //!
@@ -23,14 +23,16 @@
 //! **Refusal.** A peer that breaks these rules is closed with a [`CloseCode`].
 
 pub mod keeping;
+mod list;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-pub use self::keeping::{Held, PackHead, StreamHead};
-use crate::{
-    CutKey, Digest, Flip, Manifest, Mark, MeshId, NodeId, Signed, VerifyingKey, Zone, codec::Coding, store::PackName,
+pub use self::{
+    keeping::{Held, PackHead, StreamHead},
+    list::{List, ListError},
 };
+use crate::{CutKey, Digest, Flip, Mark, MeshId, NodeId, Signed, VerifyingKey, Zone, codec::Coding, store::PackName};
 
 /// ALPN of the mesh protocol. A new version gets a new number.
 pub const ALPN_MESH: &[u8] = b"difusor/2";
@@ -174,7 +176,7 @@ pub struct DeltaHead {
     /// The cut that the blobs are for.
     pub cut: CutKey,
     /// Its manifest; absent when the stream only brings what was asked for again.
-    pub manifest: Option<Signed<Manifest>>,
+    pub list: Option<List>,
     /// Blobs and bundles that follow.
     pub items: u32,
     /// Coded bytes that follow, without heads.

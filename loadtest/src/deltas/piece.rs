@@ -18,7 +18,7 @@ use difusor_proto::limits::MAX_MANIFEST_BYTES;
 use difusor_proto::process::resident;
 use difusor_proto::store::Store;
 use difusor_proto::wire::{self, DeltaHead};
-use difusor_proto::{SigningKey, VerifyingKey};
+use difusor_proto::{Signed, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::congestion::push::{Ends, loopback};
@@ -122,8 +122,7 @@ fn encode(store: &Path, key: &Path, whole: bool, to: &Path) -> anyhow::Result<To
     let delta = deltas.between(base, target, effort)?;
     let seconds = began.elapsed().as_secs_f64();
     let items = u32::try_from(delta.items.len())?;
-    let manifest = Some(deltas.signed(target)?);
-    let mut stream = wire::encode(&DeltaHead { cut: *target, manifest, items, bytes: delta.bytes })?;
+    let mut stream = wire::encode(&DeltaHead { cut: *target, list: delta.list.clone(), items, bytes: delta.bytes })?;
     for item in &delta.items {
         stream.extend(wire::encode(&item.head)?);
         stream.extend_from_slice(&item.bytes);
@@ -152,7 +151,10 @@ fn decode(store: &Path, key: &Path, from: &Path) -> anyhow::Result<Told> {
         let mut stream = node.accept_uni().await?;
         let began = Instant::now();
         let head = wire::read_frame::<DeltaHead>(&mut stream, MAX_MANIFEST_BYTES).await?.context("no stream")?;
-        let signed = head.manifest.clone().context("a stream without its list")?;
+        let list = head.list.as_ref().context("a stream without its list")?;
+        let base = store.cuts()?.into_iter().find(|cut| Some(cut.root) == list.base());
+        let base = base.map(|cut| store.manifest(&cut)).transpose()?.flatten();
+        let signed = list.read(base.as_ref().map(Signed::bytes))?;
         let manifest = signed.open(&key)?;
         let custody = Arc::<tokio::sync::RwLock<()>>::default().read_owned().await;
         let stage = Arc::new(Stage::begin(&store, head.cut, signed, manifest, custody)?);

@@ -10,7 +10,7 @@ use super::{
     told::{Content, MAX_GROUP, Opening, Part},
 };
 use crate::{
-    codec,
+    codec::{self, Level},
     deflate::{self, Old, Params, Recipe},
 };
 
@@ -106,7 +106,8 @@ impl<'a> Encoder<'a> {
             };
             parts.push(Part { gap, old, content });
         }
-        let frame = codec::patch(&predecessor.structure, &structure)?;
+        let frame =
+            codec::patch(&predecessor.structure, &structure, Level::patient(&predecessor.structure, &structure))?;
         let structure = (structure.len() as u64, frame);
         self.archives.push(Opening { parts, structure, groups: groups.finish()? });
         u32::try_from(self.archives.len() - 1).map_err(|_| OpenedError::Form("too many archives"))
@@ -144,7 +145,7 @@ impl Known<'_> {
             return Ok(Made::Alone(Content::Opened { size: member.size, archive, recipe, follows }));
         }
         let frame = match &old_plain {
-            Some(old) => codec::patch(old, &plain)?,
+            Some(old) => codec::patch(old, &plain, Level::Fast)?,
             None => codec::compress(&plain)?,
         };
         if frame.len() + recipe.corrections() * 2 >= stream.len() {
@@ -174,7 +175,10 @@ impl Groups {
 
     fn end(&mut self) -> Result<(), OpenedError> {
         if !self.new.is_empty() {
-            self.done.push((self.new.len() as u64, codec::patch(&self.old, &self.new)?));
+            self.done.push((
+                self.new.len() as u64,
+                codec::patch(&self.old, &self.new, Level::patient(&self.old, &self.new))?,
+            ));
         }
         self.old.clear();
         self.new.clear();

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use difusor_coordinator::delta::Item;
 use difusor_proto::{
     Digest,
-    codec::{self, Coding},
+    codec::{self, Coding, Level},
     limits::MAX_REPAIRS,
     wire::{CloseCode, DeltaHead, FromNode},
 };
@@ -50,7 +50,7 @@ async fn wrong_bytes_are_asked_for_again_and_then_refused() {
     victim.delta(&siege.head(), &items).await;
     for _ in 0..MAX_REPAIRS {
         assert_eq!(victim.wanted().await, [bad.head.digest]);
-        let again = DeltaHead { manifest: None, items: 1, ..siege.head() };
+        let again = DeltaHead { list: None, items: 1, ..siege.head() };
         victim.delta(&again, std::slice::from_ref(&bad)).await;
     }
     // Told first, closed then: a coordinator that is not told offers the same cut for ever.
@@ -92,7 +92,7 @@ async fn patches_against_what_is_not_there() {
     let entry = |digest: Digest| siege.manifests[2].entries.iter().find(|entry| entry.digest == digest).unwrap();
     let target = siege.items[0].head.digest;
     let size = usize::try_from(entry(target).size).unwrap();
-    let patch = codec::patch(&vec![b'x'; size], &vec![b'y'; size]).unwrap();
+    let patch = codec::patch(&vec![b'x'; size], &vec![b'y'; size], Level::Fast).unwrap();
     let nowhere = recoded(target, Coding::Patch { base: Digest::of(b"nowhere") }, patch.clone());
     asked_again(&siege, "a patch against a blob that is not here", nowhere).await;
     // Mix-and-match: a base that is here, and is not the one that the patch was made against.

@@ -8,8 +8,9 @@ use difusor_coordinator::{
 };
 use difusor_proto::{
     CutKey, Flip, FlipKind, Manifest, Mark, Signed, SigningKey, VerifyingKey,
+    codec::Level,
     store::Store,
-    wire::{CloseCode, DeltaHead},
+    wire::{CloseCode, DeltaHead, List},
 };
 
 use crate::{
@@ -84,10 +85,10 @@ impl Siege {
 
     /// What opens the delta to the third cut.
     pub(crate) fn head(&self) -> DeltaHead {
-        let [.., signed] = self.signed.clone();
+        let [.., before, signed] = self.signed.as_slice() else { unreachable!() };
         DeltaHead {
             cut: self.cuts[2],
-            manifest: Some(signed),
+            list: Some(List::since(before, signed, Level::Fast).unwrap()),
             items: u32::try_from(self.items.len()).unwrap(),
             bytes: self.items.iter().map(|item| item.head.len).sum(),
         }

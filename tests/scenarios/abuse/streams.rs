@@ -40,13 +40,12 @@ async fn half_a_blob_and_a_blob_too_many() {
     assert_eq!(victim.wanted().await, [siege.items.last().unwrap().head.digest]);
     siege.repelled("a blob too many", "blob", before).await;
 
-    let mut bytes =
-        delta(&DeltaHead { manifest: None, items: 1, ..siege.head() }, &siege.items[siege.items.len() - 1..]);
+    let mut bytes = delta(&DeltaHead { list: None, items: 1, ..siege.head() }, &siege.items[siege.items.len() - 1..]);
     bytes.truncate(bytes.len() - 1);
     victim.stream(&bytes).await.finish().unwrap();
     // Nothing of half a blob may count; whoever sends the rest afterwards is right.
     siege.unmoved("half a blob").await;
-    victim.delta(&DeltaHead { manifest: None, items: 1, ..siege.head() }, &siege.items[siege.items.len() - 1..]).await;
+    victim.delta(&DeltaHead { list: None, items: 1, ..siege.head() }, &siege.items[siege.items.len() - 1..]).await;
     loop {
         match victim.next().await {
             Some(FromNode::Want { .. }) => {}
