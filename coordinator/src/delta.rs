@@ -277,7 +277,7 @@ impl Deltas {
         // One that is not in the store yet is in memory.
         let coding = base.map(|base| self.store.package(base)).transpose()?.flatten().map(|package| package.coding());
         let is_here = !matches!(coding, Some(Coding::Opened { .. }));
-        let list = self.list(base, target, effort)?;
+        let list = self.list(base, target)?;
         let base = base.map(|base| self.manifest(base)).transpose()?;
         let manifest = self.manifest(target)?;
         let mut needs = plan::needs(base.as_deref(), &manifest);
@@ -300,15 +300,11 @@ impl Deltas {
     }
 
     /// The signed list of a cut, as it goes over to a holder of `base`.
-    fn list(&self, base: Option<&CutKey>, target: &CutKey, effort: Effort) -> Result<List, DeltaError> {
+    fn list(&self, base: Option<&CutKey>, target: &CutKey) -> Result<List, DeltaError> {
         let signed = self.signed(target)?;
         let Some(base) = base else { return Ok(List::whole(&signed)?) };
         let base = self.signed(base)?;
-        let level = match effort {
-            Effort::Apart => Level::patient(base.bytes(), signed.bytes()),
-            Effort::Whole | Effort::Opened => Level::Fast,
-        };
-        Ok(List::since(&base, &signed, level)?)
+        Ok(List::since(&base, &signed)?)
     }
 
     /// Blobs of a cut that a node asked for again, whole: whatever was wrong with a patch cannot be wrong again. The root

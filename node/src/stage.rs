@@ -20,7 +20,7 @@ use difusor_proto::{
     limits::MAX_ITEM_HEAD,
     opened,
     store::{Form, PackWriter, Store, StoreError},
-    wire::{self, CloseCode, DeltaHead, ItemHead},
+    wire::{self, CloseCode, DeltaHead, ItemHead, List},
 };
 use quinn::RecvStream;
 use rayon::prelude::*;
@@ -247,7 +247,7 @@ impl Stage {
         Ok(Self {
             store: store.clone(),
             cut,
-            received: Mutex::new(signed.bytes().len() as u64),
+            received: Mutex::default(),
             signed,
             manifest: Arc::new(manifest),
             pack,
@@ -282,6 +282,7 @@ impl Stage {
         head: &DeltaHead,
         budget: &Budget,
     ) -> Result<(), StageError> {
+        *lock(&self.received) += head.list.as_ref().map_or(0, List::bytes);
         let mut work =
             Workers { stage: self, budget, running: tokio::task::JoinSet::new(), batch: Vec::new(), bytes: 0 };
         for _ in 0..head.items {

@@ -122,11 +122,38 @@ pub fn compress(plain: &[u8]) -> Result<Vec<u8>, CodecError> {
     frame(&mut context, plain)
 }
 
+/// How many places are remembered for long-distance matching: one in 2^`rate` bytes, 2^`slots` of them at most.
+#[derive(Debug, Clone, Copy)]
+struct Density {
+    rate: u32,
+    slots: u32,
+}
+
+/// Enough where rows stay where they were.
+const SPARSE: Density = Density { rate: 7, slots: 20 };
+
+/// A row that was moved has several places.
+const DENSE: Density = Density { rate: 4, slots: 22 };
+
+/// A sparse patch of more than a fiftieth of what it makes may have lost rows that were moved: the others are less than
+/// half of that.
+const LOST: usize = 50;
+
 /// A zstd frame of `plain` against `base`, with long-distance matching.
 ///
 /// # Errors
 /// [`CodecError::Zstd`] if the library fails.
 pub fn patch(base: &[u8], plain: &[u8], level: Level) -> Result<Vec<u8>, CodecError> {
+    if level == Level::Fast {
+        let sparse = patch_with(base, plain, level, SPARSE)?;
+        if sparse.len() <= plain.len() / LOST {
+            return Ok(sparse);
+        }
+    }
+    patch_with(base, plain, level, DENSE)
+}
+
+fn patch_with(base: &[u8], plain: &[u8], level: Level, density: Density) -> Result<Vec<u8>, CodecError> {
     let mut context = CCtx::create();
     // Without long-distance matching a change near the start hides everything behind it; and the window must reach
     // from the last plain byte to the first of the base.
@@ -135,9 +162,8 @@ pub fn patch(base: &[u8], plain: &[u8], level: Level) -> Result<Vec<u8>, CodecEr
     set(&mut context, CParameter::CompressionLevel(level.number()))?;
     set(&mut context, CParameter::WindowLog(window_log))?;
     set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
-    // A place every sixteen bytes, and room for them: a row that was moved has several.
-    set(&mut context, CParameter::LdmHashRateLog(4))?;
-    set(&mut context, CParameter::LdmHashLog(22.min(window_log)))?;
+    set(&mut context, CParameter::LdmHashRateLog(density.rate))?;
+    set(&mut context, CParameter::LdmHashLog(density.slots.min(window_log)))?;
     context.ref_prefix(base).map_err(failed)?;
     frame(&mut context, plain)
 }

@@ -2,7 +2,6 @@
 
 use difusor_proto::{
     CutKey, Digest, Manifest, MeshId,
-    codec::Level,
     wire::{CloseCode, DeltaHead, List},
 };
 
@@ -96,7 +95,7 @@ async fn lists_that_cannot_be_read() {
 
     let before = siege.counted("list").await;
     let elsewhere = Manifest { seq: 77, ..siege.manifests[1].clone() };
-    let nowhere = List::since(&forged(&elsewhere), &siege.signed[2], Level::Fast).unwrap();
+    let nowhere = List::since(&forged(&elsewhere), &siege.signed[2]).unwrap();
     let mut victim = siege.victim().await;
     victim.delta(&DeltaHead { list: Some(nowhere), ..siege.head() }, &siege.items).await;
     assert_eq!(victim.wanted().await, [siege.cuts[2].root]);

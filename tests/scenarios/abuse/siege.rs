@@ -8,7 +8,6 @@ use difusor_coordinator::{
 };
 use difusor_proto::{
     CutKey, Flip, FlipKind, Manifest, Mark, Signed, SigningKey, VerifyingKey,
-    codec::Level,
     store::Store,
     wire::{CloseCode, DeltaHead, List},
 };
@@ -88,7 +87,7 @@ impl Siege {
         let [.., before, signed] = self.signed.as_slice() else { unreachable!() };
         DeltaHead {
             cut: self.cuts[2],
-            list: Some(List::since(before, signed, Level::Fast).unwrap()),
+            list: Some(List::since(before, signed).unwrap()),
             items: u32::try_from(self.items.len()).unwrap(),
             bytes: self.items.iter().map(|item| item.head.len).sum(),
         }
