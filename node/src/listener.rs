@@ -26,14 +26,19 @@ use rustls::ServerConfig;
 use socket2::{Domain, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
     task::{JoinError, JoinSet, LocalSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::connection::Front;
-use crate::{desk::Station, observe::Tally, serving::unix_ms};
+use crate::{
+    admission::shares::{Crowded, Shares},
+    desk::Station,
+    observe::Tally,
+    serving::unix_ms,
+};
 
 /// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -48,7 +53,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// What one client can cost. Every bound has a default that fits the smallest machine (two cores, 2 GB).
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections open at once, on all sockets. Idle ones cost some 30 KiB each: 16,384 of them half a gigabyte.
+    /// Connections open at once, on all sockets. Idle ones cost some 30 KiB each: 16,384 of them half a gigabyte. How many
+    /// of them one source may hold depends on what is left for the others ([`Shares`]).
     pub connections: usize,
     /// From accept to the end of the TLS handshake. Four round trips at the worst path reckoned with take one second.
     pub handshake: Duration,
@@ -147,7 +153,7 @@ impl Listener {
 
     /// Serves until `cancel`, then drains for at most `grace`.
     pub async fn run(self, station: Station, cancel: CancellationToken, grace: Duration) -> Drained {
-        let slots = Arc::new(Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let shares = Shares::new(self.limits.connections);
         let mut ends = Vec::new();
         for (number, sockets) in self.sockets.into_iter().enumerate() {
             let worker = Worker {
@@ -157,7 +163,7 @@ impl Listener {
                 proxy_protocol: self.proxy_protocol,
                 tls: Arc::clone(&self.tls),
                 station: station.clone(),
-                slots: Arc::clone(&slots),
+                shares: Arc::clone(&shares),
                 // A token of its own: polling a shared one would make threads wait for each other.
                 cancel: cancel.child_token(),
                 grace,
@@ -221,7 +227,7 @@ struct Worker {
     proxy_protocol: bool,
     tls: Arc<ServerConfig>,
     station: Station,
-    slots: Arc<Semaphore>,
+    shares: Arc<Shares>,
     cancel: CancellationToken,
     grace: Duration,
 }
@@ -245,7 +251,7 @@ impl Worker {
         let mut loops = JoinSet::new();
         for socket in self.sockets {
             let socket = TcpListener::from_std(socket)?;
-            loops.spawn_local(accept(socket, Rc::clone(&front), Arc::clone(&self.slots), self.grace));
+            loops.spawn_local(accept(socket, Rc::clone(&front), Arc::clone(&self.shares), self.grace));
         }
         let mut ticks = tokio::time::interval(TICK);
         let mut total = Drained::default();
@@ -267,7 +273,7 @@ impl Worker {
 }
 
 /// Accepts on one socket until drained, then waits for its connections.
-async fn accept(socket: TcpListener, front: Rc<Front>, slots: Arc<Semaphore>, grace: Duration) -> Drained {
+async fn accept(socket: TcpListener, front: Rc<Front>, shares: Arc<Shares>, grace: Duration) -> Drained {
     let mut connections = JoinSet::new();
     let mut troubled = false;
     loop {
@@ -283,7 +289,7 @@ async fn accept(socket: TcpListener, front: Rc<Front>, slots: Arc<Semaphore>, gr
         match accepted {
             Ok((tcp, peer)) => {
                 troubled = false;
-                admit(tcp, peer.ip(), &front, &slots, &mut connections);
+                admit(tcp, peer.ip(), &front, &shares, &mut connections);
             }
             // The client was gone before it was accepted.
             Err(error) if is_of_one_connection(&error) => {}
@@ -298,7 +304,7 @@ async fn accept(socket: TcpListener, front: Rc<Front>, slots: Arc<Semaphore>, gr
     }
     // Whoever was let in by the system already is let in.
     while let Some(Ok((tcp, peer))) = socket.accept().now_or_never() {
-        admit(tcp, peer.ip(), &front, &slots, &mut connections);
+        admit(tcp, peer.ip(), &front, &shares, &mut connections);
     }
     drop(socket);
 
@@ -315,10 +321,16 @@ async fn accept(socket: TcpListener, front: Rc<Front>, slots: Arc<Semaphore>, gr
 
 /// Serves a connection if there is room. If not, it is closed at once: the visitor's browser, or the resolver, can
 /// then try another node, which waiting in a queue would prevent.
-fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, slots: &Arc<Semaphore>, connections: &mut JoinSet<()>) {
-    let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
-        front.counter.tally.refused();
-        return;
+fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, shares: &Arc<Shares>, connections: &mut JoinSet<()>) {
+    let entered = shares.enter().and_then(|mut place| {
+        // Proxies hold connections for everyone.
+        let is_proxy = front.counter.trust.includes(peer);
+        if is_proxy { Ok(place) } else { place.name(peer).map(|()| place) }
+    });
+    let place = match entered {
+        Ok(place) => place,
+        Err(Crowded::Full) => return front.counter.tally.refused(),
+        Err(Crowded::Share) => return front.counter.tally.crowded(),
     };
     // Answers are written whole: waiting to fill a segment only delays their end.
     let _ = tcp.set_nodelay(true);
@@ -326,8 +338,8 @@ fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, slots: &Arc<Semaphore>
     let front = Rc::clone(front);
     let accepted = Instant::now();
     let served = async move {
-        connection::serve(tcp, peer, front, accepted).await;
-        drop((open, slot));
+        connection::serve(tcp, peer, place, front, accepted).await;
+        drop(open);
     };
     connections.spawn_local(served.instrument(tracing::debug_span!("connection", %peer)));
 }

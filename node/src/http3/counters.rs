@@ -25,6 +25,8 @@ counters! {
     connections,
     /// Connections that were not let in: no room, or the node is about to stop.
     refused,
+    /// Connections that were closed after the handshake: their source, or the network of that, held its share.
+    crowded,
     /// Clients that were asked to prove their address first.
     retries,
     /// Handshakes that failed, or were not finished in time.

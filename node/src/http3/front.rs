@@ -16,12 +16,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Peer, connection,
+    Peer,
+    code::Code,
+    connection,
     counters::{Counters, count},
     limits::Http3Limits,
     qpack::Section,
 };
-use crate::engine::Desk;
+use crate::{
+    admission::shares::{Place, Shares},
+    engine::Desk,
+};
 
 /// What all sockets share.
 pub(super) struct Front {
@@ -31,7 +36,7 @@ pub(super) struct Front {
     desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
     /// Where requests are decoded, one after the other.
     pub(super) section: RefCell<Section>,
-    open: Cell<usize>,
+    shares: Arc<Shares>,
     handshakes: Cell<usize>,
     empty: Notify,
 }
@@ -43,19 +48,19 @@ impl Front {
         drain: CancellationToken,
         desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
     ) -> Rc<Self> {
-        let (open, handshakes) = (Cell::new(0), Cell::new(0));
+        let (shares, handshakes) = (Shares::new(limits.connections), Cell::new(0));
         let section = RefCell::new(Section::default());
-        Rc::new(Self { limits, counters, drain, desks, section, open, handshakes, empty: Notify::new() })
+        Rc::new(Self { limits, counters, drain, desks, section, shares, handshakes, empty: Notify::new() })
     }
 
     /// Connections that are open, handshakes included.
     pub(super) fn open(&self) -> usize {
-        self.open.get()
+        self.shares.open()
     }
 
     /// Completes when no connection is open.
     pub(super) async fn emptied(&self) {
-        while self.open.get() > 0 {
+        while self.open() > 0 {
             self.empty.notified().await;
         }
     }
@@ -70,16 +75,19 @@ impl Front {
     /// Lets a client in, asks it for proof of its address, or refuses it. A refusal is an answer: the browser tries
     /// TCP, or another node, at once.
     fn admit(self: &Rc<Self>, incoming: Incoming) {
-        if self.drain.is_cancelled() || self.open.get() >= self.limits.connections {
+        if self.drain.is_cancelled() {
             count(&self.counters.refused);
             incoming.refuse();
         } else if self.handshakes.get() >= self.limits.unproven_handshakes && !incoming.remote_address_validated() {
             count(&self.counters.retries);
             // An address that is not validated may always be asked.
             let _ = incoming.retry();
-        } else {
-            let slot = Slot::take(self);
+        } else if let Ok(place) = self.shares.enter() {
+            let slot = Slot::take(self, place);
             spawn_local(Rc::clone(self).meet(incoming, slot));
+        } else {
+            count(&self.counters.refused);
+            incoming.refuse();
         }
     }
 
@@ -89,6 +97,11 @@ impl Front {
             return count(&self.counters.handshake_failures);
         };
         slot.ready();
+        // Before, the address was only a word.
+        if slot.place.name(quic.remote_address().ip()).is_err() {
+            count(&self.counters.crowded);
+            return quic.close(Code::ExcessiveLoad.into(), b"your network holds its share of the connections");
+        }
         count(&self.counters.connections);
         let desk = (self.desks)(peer(&quic));
         connection::serve(quic, desk, Rc::clone(&self), opened).await;
@@ -104,14 +117,14 @@ impl Front {
 /// A client that is let in. Its room is free again when this is dropped.
 struct Slot {
     front: Rc<Front>,
+    place: Place,
     shaking_hands: bool,
 }
 
 impl Slot {
-    fn take(front: &Rc<Front>) -> Self {
-        front.open.set(front.open.get() + 1);
+    fn take(front: &Rc<Front>, place: Place) -> Self {
         front.handshakes.set(front.handshakes.get() + 1);
-        Self { front: Rc::clone(front), shaking_hands: true }
+        Self { front: Rc::clone(front), place, shaking_hands: true }
     }
 
     /// The handshake is over.
@@ -125,8 +138,8 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.ready();
-        self.front.open.set(self.front.open.get().saturating_sub(1));
-        if self.front.open.get() == 0 {
+        // This one is still counted.
+        if self.front.open() <= 1 {
             self.front.empty.notify_one();
         }
         if std::thread::panicking() {

@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Limits, socket::Socket};
 use crate::{
+    admission::shares::Place,
     certificate::H2,
     desk::{Counter, Visit},
     engine::{Engine, Outbox, State},
@@ -84,6 +85,8 @@ enum Broken {
     Handshake,
     #[error("a listed proxy did not say for whom it speaks")]
     Preamble,
+    #[error("its source holds its share of the connections")]
+    Crowded,
     #[error("nothing was asked or read for too long")]
     Stalled,
 }
@@ -121,6 +124,7 @@ struct Connection<'a> {
     desk: Visit,
     phase: Phase,
     peer: IpAddr,
+    place: Place,
     /// Decrypted bytes that the protocol could not use yet.
     input: BytesMut,
     ahead: usize,
@@ -143,7 +147,7 @@ struct Connection<'a> {
 }
 
 /// Serves a connection until it ends, is overdue, or is drained.
-pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, front: Rc<Front>, accepted: Instant) {
+pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<Front>, accepted: Instant) {
     let tally = &front.counter.tally;
     let mut tls = match ServerConnection::new(Arc::clone(&front.tls)) {
         Ok(tls) => tls,
@@ -165,6 +169,7 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, front: Rc<Front>, accept
             Phase::Handshake
         },
         peer,
+        place,
         input: BytesMut::new(),
         ahead: MIN_AHEAD,
         timer: Box::pin(tokio::time::sleep_until((accepted + front.limits.handshake).into())),
@@ -183,6 +188,7 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, front: Rc<Front>, accept
     if let Err(error) = ended {
         match error {
             Broken::Stalled => tally.cut_off(),
+            Broken::Crowded => tally.crowded(),
             Broken::Handshake => tally.handshake_failed(Failure::Timeout),
             Broken::Preamble => tally.handshake_failed(Failure::Protocol),
             _ if matches!(connection.phase, Phase::Preamble(_) | Phase::Handshake) => {
@@ -406,7 +412,10 @@ impl Connection<'_> {
         match proxied::parse(said) {
             Parsed::Incomplete if said.len() < MAX_HEADER => Ok(true),
             Parsed::Header { len, source } => {
-                self.peer = source.map_or(self.peer, |source| source.ip());
+                if let Some(source) = source {
+                    self.peer = source.ip();
+                    self.place.name(self.peer).map_err(|_| Broken::Crowded)?;
+                }
                 self.desk = self.front.counter.visit(self.peer, Protocol::H1);
                 let mut rest = said.get(len..).unwrap_or_default();
                 while !rest.is_empty() {

@@ -297,6 +297,25 @@ async fn beyond_the_cap_connections_are_closed_at_once() {
     assert_eq!(running.h2().await.get("/").await.status, 503);
 }
 
+/// Someone who takes all connections that can be had gets half of them, and others still come in.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_does_not_take_all_places() {
+    let running = Running::start(Limits { connections: 40, ..Limits::default() }, GRACE);
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    until("all are met", || running.totals().opened + running.totals().crowded == 60).await;
+    assert_eq!((running.totals().opened, running.totals().refused), (20, 0));
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.7.7.7:0".parse().unwrap()).unwrap();
+    let _other = other.connect(running.address).await.unwrap();
+    until("someone else is let in", || running.totals().opened == 21).await;
+    drop(held);
+    until("the places are free again", || running.totals().open() == 1).await;
+    assert_eq!(running.h2().await.get("/").await.status, 503);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_without_end_are_refused() {
     let running = Running::start(Limits::default(), GRACE);

@@ -92,6 +92,7 @@ impl Scrape {
             "Connections that this side ended: no room for them, idle for too long, work without a purpose",
             [
                 (of_reason("refused"), totals.refused),
+                (of_reason("crowded"), totals.crowded),
                 (of_reason("cut_off"), totals.cut_off),
                 (of_reason("abusive"), totals.abusive),
             ],

@@ -128,6 +128,7 @@ pub struct Tally {
     opened: AtomicU64,
     closed: AtomicU64,
     refused: AtomicU64,
+    crowded: AtomicU64,
     cut_off: AtomicU64,
     abusive: AtomicU64,
     failures: [AtomicU64; Failure::ALL.len()],
@@ -162,6 +163,12 @@ impl Tally {
     /// A connection was closed at once because too many were open. It counts as neither opened nor closed.
     pub fn refused(&self) {
         add(&self.refused, 1);
+    }
+
+    /// A connection was closed at once because its source, or the network of that, held as many as there were places left.
+    /// It counts as neither opened nor closed, unless a proxy said whose it is.
+    pub fn crowded(&self) {
+        add(&self.crowded, 1);
     }
 
     /// A connection was closed for asking nothing or reading nothing for too long.
@@ -215,6 +222,8 @@ pub struct Totals {
     pub closed: u64,
     /// Connections closed at once because too many were open.
     pub refused: u64,
+    /// Connections closed at once because their source held its share.
+    pub crowded: u64,
     /// Connections closed for asking nothing or reading nothing for too long.
     pub cut_off: u64,
     /// Connections closed for making work without asking for anything.
@@ -243,6 +252,7 @@ impl Totals {
             (&mut self.opened, &tally.opened),
             (&mut self.body_bytes, &tally.body_bytes),
             (&mut self.refused, &tally.refused),
+            (&mut self.crowded, &tally.crowded),
             (&mut self.cut_off, &tally.cut_off),
             (&mut self.abusive, &tally.abusive),
             (&mut self.heads_us, &tally.heads_us),

@@ -257,6 +257,26 @@ async fn addresses_are_proven_under_load() {
 }
 
 #[tokio::test]
+async fn one_source_does_not_take_all_places() {
+    let server = start(Http3Limits { connections: 40, ..Http3Limits::default() });
+    let mut held = Vec::new();
+    for _ in 0..30 {
+        held.push(server.dial(quinn::TransportConfig::default()).await.unwrap());
+    }
+    let all_are_met = async {
+        while server.count("crowded") < 10 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    soon(all_are_met).await;
+    let told = held.iter().filter_map(quinn::Connection::close_reason);
+    // H3_EXCESSIVE_LOAD (RFC 9114 section 8.1).
+    let is_told = |error: &quinn::ConnectionError| matches!(error, quinn::ConnectionError::ApplicationClosed(close) if close.error_code.into_inner() == 0x107);
+    assert!(told.filter(is_told).count() > 0);
+    assert_eq!((server.count("crowded"), server.count("connections")), (10, 20));
+}
+
+#[tokio::test]
 async fn there_is_an_end_of_room() {
     let server = start(Http3Limits { connections: 1, ..Http3Limits::default() });
     let client = server.client().await;

@@ -1,0 +1,6 @@
+//! Who is let in, before any work is done for them.
+//!
+//! [`source`] says for whom something counts, [`shares`] how many connections each of them may hold.
+
+pub mod shares;
+pub mod source;
