@@ -265,7 +265,7 @@ async fn one_source_does_not_take_all_places() {
     }
     let all_are_met = async {
         while server.count("crowded") < 10 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     soon(all_are_met).await;
