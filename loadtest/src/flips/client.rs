@@ -121,7 +121,9 @@ impl Line {
             Self::H3(sender) => {
                 let request: Request<()> = asked.request(&site, authority, ()).map_err(Lost::broken)?;
                 let mut stream = sender.send_request(request).await.map_err(Lost::broken)?;
-                stream.finish().await.map_err(Lost::broken)?;
+                // A server that needs no more of a request may say so before the end of it is there (RFC 9114 section 4.1).
+                // Its answer is whole nevertheless, and if the connection is lost, reading tells.
+                let _ = stream.finish().await;
                 let (parts, ()) = stream.recv_response().await.map_err(Lost::broken)?.into_parts();
                 let body = Body::H3(Box::new(stream));
                 Ok(Coming { status: parts.status.as_u16(), headers: parts.headers, body })
