@@ -1,8 +1,9 @@
 //! Who is let in, before any work is done for them.
 //!
-//! [`source`] says for whom something counts, [`shares`] how many connections each of them may hold, [`rates`] how much
-//! they may ask for.
+//! [`source`] says for whom something counts, [`shares`] how many connections each of them may hold, [`budgets`] how much
+//! they may ask for, in [`rates`].
 
+pub mod budgets;
 pub mod rates;
 pub mod shares;
 pub mod source;

@@ -7,8 +7,8 @@ use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
 use serde::Deserialize;
 
 use crate::{
-    http3::Http3Limits, listener::Limits, observe::access::AccessConfig, policy::Policy, proxied::Trust,
-    redirect::RedirectConfig,
+    admission::budgets::BudgetsConfig, http3::Http3Limits, listener::Limits, observe::access::AccessConfig,
+    policy::Policy, proxied::Trust, redirect::RedirectConfig,
 };
 
 /// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
@@ -53,6 +53,8 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// What one client can cost.
     pub limits: LimitsConfig,
+    /// What one source may ask for.
+    pub admission: BudgetsConfig,
     /// What is decided about answers.
     pub site: Policy,
     /// Plain HTTP that leads to the site.
@@ -134,6 +136,7 @@ impl Default for Config {
             proxies: Trust::default(),
             proxy_protocol: false,
             limits: LimitsConfig::default(),
+            admission: BudgetsConfig::default(),
             site: Policy::default(),
             redirect: RedirectConfig::default(),
             log: AccessConfig::default(),
@@ -169,6 +172,7 @@ impl Config {
             !config.proxy_protocol || !config.proxies.networks.is_empty(),
             "proxy_protocol: list the proxies that speak it in `proxies`"
         );
+        config.admission.check()?;
         config.site.check().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(config.apply_memory.0 >= 16 << 20, "apply_memory: at least 16 MiB");
         Ok(config)
@@ -194,6 +198,7 @@ mod tests {
             ("keep_cuts = 1", "keep_cuts"),
             ("apply_memory = \"1 MiB\"", "apply_memory"),
             ("drain = \"10\"", "ms, s, m, h, d"),
+            ("admission.requests = { a_second = 0, at_once = 1 }", "more than nothing"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
             assert!(error.contains(part), "{error}");

@@ -17,6 +17,8 @@ use std::{
 use difusor_proto::{CutKey, Digest};
 
 use crate::{
+    admission::budgets::{Budgets, Spent},
+    block::Block,
     body::Body,
     engine::{Desk, Refusal, Sink},
     head::{Head, Method},
@@ -49,6 +51,8 @@ pub struct Station {
     pub observatory: Arc<Observatory>,
     /// What is logged.
     pub access: AccessConfig,
+    /// What one source may ask for; `None` is as much as it likes.
+    pub budgets: Option<Arc<Budgets>>,
 }
 
 /// What the connections of one thread share.
@@ -60,6 +64,7 @@ pub struct Counter {
     /// What this thread counts.
     pub(crate) tally: Arc<Tally>,
     observatory: Arc<Observatory>,
+    budgets: Option<Arc<Budgets>>,
     sampler: RefCell<Sampler>,
     pages: Pages,
     tick: RefCell<Rc<Tick>>,
@@ -100,6 +105,7 @@ impl Station {
             trust: Arc::default(),
             observatory: Arc::new(Observatory::new(threads, AccessLog::off())),
             access: AccessConfig::default(),
+            budgets: None,
         }
     }
 
@@ -115,6 +121,7 @@ impl Station {
             policy: self.policy,
             trust: self.trust,
             observatory: self.observatory,
+            budgets: self.budgets,
             sampler: RefCell::new(sampler),
             pages,
             tick: RefCell::new(Rc::new(tick)),
@@ -152,6 +159,12 @@ impl Counter {
 impl Desk for Visit {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
         let counter = &*self.counter;
+        let budgets = counter.budgets.as_deref().map(|budgets| (budgets, visitor(&counter.trust, self.peer, head)));
+        if let Some((budgets, visitor)) = budgets
+            && let Err(spent) = budgets.ask(visitor, counter.now())
+        {
+            return self.too_much(head, budgets, spent, sink);
+        }
         let draw = counter.sampler.borrow_mut().draw();
         let started = draw.timed.then(Instant::now);
         let tick = counter.tick.borrow();
@@ -175,6 +188,9 @@ impl Desk for Visit {
             let (body, outcome) = respond(&scene, head, sink);
             (body, outcome, site.map(Site::cut), of_page)
         });
+        if let Some((budgets, visitor)) = budgets {
+            budgets.give(visitor, body.left(), counter.now());
+        }
         let took = started.map(|started| started.elapsed());
         let cut = outcome.given.map(|given| given.cut).or(cut);
         self.note(Some(head), outcome.status, &body, cut, draw, took);
@@ -222,6 +238,24 @@ impl Desk for Visit {
 }
 
 impl Visit {
+    /// 429 (RFC 6585 section 4): the source has had as much as it may.
+    fn too_much(&self, head: &Head<'_>, budgets: &Budgets, spent: Spent, sink: &mut dyn Sink) -> Body {
+        let counter = &*self.counter;
+        counter.tally.limited(spent.budget);
+        let page = counter.pages.get(Kind::TooMany);
+        let (seconds, limit) = (spent.seconds().to_string(), spent.limit());
+        let when = Block::new([
+            ("retry-after", seconds.as_str()),
+            ("ratelimit", limit.as_str()),
+            ("ratelimit-policy", budgets.policy()),
+        ]);
+        sink.head(page.status, &[&page.fields, &when, counter.tick.borrow().block(page.class, self.seed)]);
+        let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
+        let draw = counter.sampler.borrow_mut().draw();
+        self.note(Some(head), page.status, &body, None, draw, None);
+        body
+    }
+
     /// The page, or the part of one, that a request says it is for.
     fn page_of(&self, head: &Head<'_>, shown: &Shown, now: u64) -> Option<Page> {
         let mut fresh = self.pages.iter().rev().filter(|page| page.until > now).peekable();

@@ -88,6 +88,8 @@ pub enum Kind {
     TargetTooLong,
     /// 417.
     Expectation,
+    /// 429: when to come again is for the caller to say.
+    TooMany,
     /// 431.
     HeadTooLarge,
     /// 501.
@@ -101,7 +103,7 @@ const fn page(status: u16, class: Class, extra: &'static [(&'static str, &'stati
 }
 
 /// In the order of [`Kind`].
-const ALL: [Page; 14] = [
+const ALL: [Page; 15] = [
     page(
         404,
         Class::Missing,
@@ -147,6 +149,16 @@ const ALL: [Page; 14] = [
     page(408, Class::Never, &[], html!("408", "la petición tardó demasiado.", "the request took too long.")),
     page(414, Class::Never, &[], html!("414", "la dirección es demasiado larga.", "the address is too long.")),
     page(417, Class::Never, &[], html!("417", "eso no se puede esperar aquí.", "that cannot be expected here.")),
+    page(
+        429,
+        Class::Never,
+        &[],
+        html!(
+            "429",
+            "demasiadas peticiones de esta red; espere un momento.",
+            "too many requests from this network; wait a moment."
+        ),
+    ),
     page(431, Class::Never, &[], html!("431", "los encabezados son demasiado grandes.", "the header is too large.")),
     page(501, Class::Never, &[], html!("501", "esa codificación no se conoce.", "that coding is not known.")),
     page(505, Class::Never, &[], html!("505", "esa versión no se habla aquí.", "that version is not spoken here.")),
@@ -211,6 +223,7 @@ mod tests {
             (Kind::Slow, 408),
             (Kind::TargetTooLong, 414),
             (Kind::Expectation, 417),
+            (Kind::TooMany, 429),
             (Kind::HeadTooLarge, 431),
             (Kind::TransferCoding, 501),
             (Kind::Version, 505),

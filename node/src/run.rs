@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
+    admission::budgets::Budgets,
     certificate::Certificates,
     config::Config,
     desk::Station,
@@ -124,6 +125,7 @@ impl Node {
             trust: Arc::new(config.proxies.clone()),
             observatory: Arc::clone(&observatory),
             access: config.log.clone(),
+            budgets: Some(Arc::new(Budgets::new(&config.admission)?)),
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };

@@ -197,11 +197,14 @@ mod tests {
 
     #[test]
     fn a_full_table_turns_nobody_away_and_does_not_grow() {
-        let rates = Rates::new(rate(1, 2), 4096);
+        let rates = Rates::new(rate(1, 100), 4096);
         assert_eq!(rates.memory(), 8 * 4096);
-        for at in 0..100_000_u32 {
-            assert_eq!(rates.charge(at, 1, SECOND), Charge::Paid(1), "{at}");
-        }
+        let newcomers = 0..100_000_u32;
+        let charges = newcomers.map(|at| rates.charge(at, 1, SECOND));
+        let (fresh, shared): (Vec<_>, Vec<_>) = charges.partition(|charge| *charge == Charge::Paid(99));
+        // By chance a few are taken for someone who was there before: they pay together, and are answered.
+        assert!(fresh.len() > 99_900, "{}", fresh.len());
+        assert!(shared.iter().all(|charge| matches!(charge, Charge::Paid(_))));
         // Whoever owes much is not forgotten for those who owe little.
         let rates = Rates::new(rate(1, 1000), 4);
         rates.charge("heavy", 1000, SECOND);

@@ -1,7 +1,10 @@
 //! Pages that are loaded while a cut is replaced: all of a page is of one cut, and nothing else is of an old one.
 
+use difusor_proto::units::Bytes;
+
 use super::*;
 use crate::{
+    admission::budgets::{BudgetsConfig, ByteRate, RequestRate},
     head::Field,
     observe::Totals,
     site::{
@@ -402,4 +405,70 @@ fn connections_differ_in_their_lifetimes_and_each_keeps_its_own() {
         visits.iter_mut().map(|visit| get(visit, "/", &[]).field("cache-control").unwrap().to_owned()).collect();
     assert_eq!(lives, again);
     assert!(lives.iter().collect::<std::collections::HashSet<_>>().len() > 2);
+}
+
+/// A thread with small budgets: five requests at once, and a kilobyte of bodies.
+fn frugal(trust: &[&str]) -> Rc<Counter> {
+    let world = World::new();
+    let config = BudgetsConfig {
+        requests: RequestRate { a_second: 1, at_once: 5 },
+        bytes: ByteRate { a_second: Bytes(10), at_once: Bytes(1000) },
+        ..BudgetsConfig::default()
+    };
+    let trust = Trust::try_from(trust.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    let budgets = Some(Arc::new(Budgets::new(&config).unwrap()));
+    let counter = Station { budgets, trust: Arc::new(trust), ..Station::new(Arc::clone(&world.serving), 1) }.counter(0);
+    counter.tick(START);
+    counter
+}
+
+#[test]
+fn who_asks_too_much_is_told_when_to_come_again() {
+    let counter = frugal(&[]);
+    let [visitor, other]: [IpAddr; 2] = ["192.0.2.1", "198.51.100.1"].map(|text| text.parse().unwrap());
+    // On as many connections as it likes.
+    for _ in 0..5 {
+        assert_eq!(get(&mut counter.visit(visitor, Protocol::H2), "/", &[]).status, 200);
+    }
+    let refused = get(&mut counter.visit(visitor, Protocol::H1), "/", &[]);
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    assert_eq!(refused.field("ratelimit"), Some("\"requests\";r=0;t=1"));
+    assert_eq!(
+        refused.field("ratelimit-policy"),
+        Some("\"requests\";q=5;w=5, \"bytes\";q=1000;w=100;qu=\"content-bytes\"")
+    );
+    assert_eq!(refused.field("cache-control"), Some("no-store"));
+    assert!(text(&refused).contains("demasiadas"));
+    assert_eq!(ask(&mut counter.visit(visitor, Protocol::H1), Method::Head, "/", &[]).body, b"");
+    assert_eq!(get(&mut counter.visit(other, Protocol::H2), "/", &[]).status, 200);
+    assert_eq!(get(&mut counter.visit(PEER, Protocol::H2), "/", &[]).status, 200, "this machine is exempt");
+    let totals = Totals::default().and(&counter.tally);
+    assert_eq!((totals.limited, totals.requests()), ([2, 0], 9));
+}
+
+#[test]
+fn bytes_that_were_given_are_paid_off() {
+    let counter = frugal(&[]);
+    let visitor: IpAddr = "2001:db8::1".parse().unwrap();
+    let budgets = counter.budgets.clone().unwrap();
+    assert_eq!(get(&mut counter.visit(visitor, Protocol::H3), "/", &[]).status, 200);
+    budgets.give(visitor, 2000, counter.now());
+    // Its neighbour in the /64 is the same customer.
+    let refused = get(&mut counter.visit("2001:db8::2".parse().unwrap(), Protocol::H3), "/", &[]);
+    assert_eq!(refused.status, 429);
+    assert!(refused.field("ratelimit").unwrap().starts_with("\"bytes\";r=0;t=10"));
+    assert_eq!(get(&mut counter.visit("2001:db8:0:1::1".parse().unwrap(), Protocol::H3), "/", &[]).status, 200);
+}
+
+#[test]
+fn visitors_behind_a_proxy_have_budgets_of_their_own() {
+    let counter = frugal(&["10.0.0.0/8"]);
+    let mut proxy = counter.visit("10.0.0.1".parse().unwrap(), Protocol::H1);
+    for visitor in 1..20 {
+        let from = format!("198.51.{visitor}.1");
+        let fields = [(Field::XForwardedFor, from.as_str())];
+        let answers = (0..6).map(|_| get(&mut proxy, "/", &fields).status).collect::<Vec<_>>();
+        assert_eq!(answers, [200, 200, 200, 200, 200, 429], "{from}");
+    }
 }

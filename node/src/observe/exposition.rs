@@ -24,6 +24,7 @@ use super::{
     tally::{BOUNDS, CODE_NAMES},
     unix,
 };
+use crate::admission::budgets::Budget;
 
 /// All that is known at one moment.
 #[derive(Debug)]
@@ -76,6 +77,11 @@ impl Scrape {
             Unit::Seconds,
             "From a request that is read to the head of its answer, of a sample of the requests",
             totals,
+        )?;
+        page.counters(
+            "difusor_requests_limited",
+            "Requests answered 429 because their source, or its network, had spent this budget",
+            zip(Budget::ALL, totals.limited).map(|(budget, n)| ([("budget", budget.name())], n)),
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use crate::admission::budgets::Budget;
+
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -129,6 +131,7 @@ pub struct Tally {
     closed: AtomicU64,
     refused: AtomicU64,
     crowded: AtomicU64,
+    limited: [AtomicU64; Budget::ALL.len()],
     cut_off: AtomicU64,
     abusive: AtomicU64,
     failures: [AtomicU64; Failure::ALL.len()],
@@ -169,6 +172,13 @@ impl Tally {
     /// It counts as neither opened nor closed, unless a proxy said whose it is.
     pub fn crowded(&self) {
         add(&self.crowded, 1);
+    }
+
+    /// A request was not answered: its source, or the network of that, had spent this budget.
+    pub fn limited(&self, budget: Budget) {
+        if let Some(counter) = self.limited.get(budget as usize) {
+            add(counter, 1);
+        }
     }
 
     /// A connection was closed for asking nothing or reading nothing for too long.
@@ -224,6 +234,8 @@ pub struct Totals {
     pub refused: u64,
     /// Connections closed at once because their source held its share.
     pub crowded: u64,
+    /// Requests that were not answered for want of a budget, in the order of [`Budget::ALL`].
+    pub limited: [u64; Budget::ALL.len()],
     /// Connections closed for asking nothing or reading nothing for too long.
     pub cut_off: u64,
     /// Connections closed for making work without asking for anything.
@@ -244,6 +256,7 @@ impl Totals {
             sum(sums, counters);
         }
         sum(&mut self.failures, &tally.failures);
+        sum(&mut self.limited, &tally.limited);
         sum(&mut self.handshakes, &tally.handshakes);
         sum(&mut self.heads, &tally.heads);
         // Closed before opened: in between more can only be opened, so that none is closed that was not opened.

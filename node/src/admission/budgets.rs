@@ -1,0 +1,300 @@
+//! What one source may ask for: requests, and bytes of answers.
+//!
+//! Requests are charged before they are answered. Bytes are charged when an answer begins, with all that it is going to
+//! have, since that is what this node will have to send; a source that owes more than it may have at once is answered 429
+//! until it owes less. What a source is, [`super::source`] says; the network that it lies in may have four times as much,
+//! so that nobody goes through the addresses of a network one by one.
+//!
+//! A carrier puts thousands of people behind one address (RFC 6888). So the defaults are what thousands of people ask for
+//! who look at results at once, a small part of what a node can answer, and far more than a single one ever needs.
+
+use std::{
+    net::IpAddr,
+    num::NonZero,
+    time::{Duration, Instant},
+};
+
+use difusor_proto::units::Bytes;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::{
+    rates::{Charge, Rate, Rates},
+    source::Source,
+};
+use crate::proxied::Trust;
+
+/// How much more a network may have than one source.
+const OF_NETWORK: u64 = 4;
+
+/// Sources, and networks, that are told apart at once. 8 bytes each for either budget: 12 MiB together.
+const SOURCES: usize = 1 << 19;
+const NETWORKS: usize = 1 << 18;
+
+/// What is decided about budgets.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetsConfig {
+    /// Who is never limited.
+    pub exempt: Trust,
+    /// Requests of one source.
+    pub requests: RequestRate,
+    /// Bytes of bodies for one source.
+    pub bytes: ByteRate,
+}
+
+/// Requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestRate {
+    /// In the long run.
+    pub a_second: u64,
+    /// At once.
+    pub at_once: u64,
+}
+
+/// Bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByteRate {
+    /// In the long run.
+    pub a_second: Bytes,
+    /// At once.
+    pub at_once: Bytes,
+}
+
+impl Default for BudgetsConfig {
+    fn default() -> Self {
+        // This machine: a load test from here is none of a visitor.
+        let here = ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse::<IpNet>().ok());
+        Self {
+            exempt: Trust { networks: here.collect() },
+            requests: RequestRate { a_second: 5_000, at_once: 20_000 },
+            bytes: ByteRate { a_second: Bytes(32 << 20), at_once: Bytes(1 << 30) },
+        }
+    }
+}
+
+/// A rate of nothing would lock everyone out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("admission.{0}: more than nothing, or nobody is answered; `exempt = [\"0.0.0.0/0\", \"::/0\"]` limits nobody")]
+pub struct NothingError(&'static str);
+
+/// Which budget was spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// Requests.
+    Requests,
+    /// Bytes.
+    Bytes,
+}
+
+/// Too much was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Which budget.
+    pub budget: Budget,
+    /// When there is some again.
+    pub wait: Duration,
+}
+
+/// All budgets, shared by all threads.
+#[derive(Debug)]
+pub struct Budgets {
+    exempt: Trust,
+    begun: Instant,
+    requests: [Rates; 2],
+    bytes: [Rates; 2],
+    policy: String,
+}
+
+impl BudgetsConfig {
+    /// Refuses what cannot be meant.
+    ///
+    /// # Errors
+    /// [`NothingError`].
+    pub fn check(&self) -> Result<(), NothingError> {
+        self.rates().map(drop)
+    }
+
+    fn rates(&self) -> Result<[Rate; 2], NothingError> {
+        let rate = |name, a_second: u64, at_once: u64| {
+            let some = NonZero::new(a_second).zip(NonZero::new(at_once));
+            some.map(|(per_second, burst)| Rate { per_second, burst }).ok_or(NothingError(name))
+        };
+        Ok([
+            rate("requests", self.requests.a_second, self.requests.at_once)?,
+            rate("bytes", self.bytes.a_second.0, self.bytes.at_once.0)?,
+        ])
+    }
+}
+
+impl Budgets {
+    /// Budgets that nobody has used.
+    ///
+    /// # Errors
+    /// [`NothingError`] if one is of nothing.
+    pub fn new(config: &BudgetsConfig) -> Result<Self, NothingError> {
+        let [requests, bytes] = config.rates()?;
+        let pair = |rate: Rate| {
+            let times =
+                |value: NonZero<u64>| value.saturating_mul(NonZero::new(OF_NETWORK).unwrap_or(NonZero::<u64>::MIN));
+            let network = Rate { per_second: times(rate.per_second), burst: times(rate.burst) };
+            [Rates::new(rate, SOURCES), Rates::new(network, NETWORKS)]
+        };
+        Ok(Self {
+            exempt: config.exempt.clone(),
+            begun: Instant::now(),
+            policy: policy(requests, bytes),
+            requests: pair(requests),
+            bytes: pair(bytes),
+        })
+    }
+
+    /// Charges a request of this visitor.
+    ///
+    /// # Errors
+    /// [`Spent`] if it is not to be answered now.
+    pub fn ask(&self, visitor: IpAddr, now: Instant) -> Result<(), Spent> {
+        if self.exempt.includes(visitor) {
+            return Ok(());
+        }
+        let (now, source) = (self.micros(now), Source::of(visitor));
+        let [of_source, of_network] = &self.bytes;
+        if let Some(wait) = of_source.owes(source, now).max(of_network.owes(source.network(), now)) {
+            return Err(Spent { budget: Budget::Bytes, wait });
+        }
+        let [of_source, of_network] = &self.requests;
+        // What is refused for the network was charged to the source: it is the one that asks.
+        for charge in [of_source.charge(source, 1, now), of_network.charge(source.network(), 1, now)] {
+            if let Charge::Late(wait) = charge {
+                return Err(Spent { budget: Budget::Requests, wait });
+            }
+        }
+        Ok(())
+    }
+
+    /// Charges the bytes of an answer.
+    pub fn give(&self, visitor: IpAddr, bytes: u64, now: Instant) {
+        if bytes == 0 || self.exempt.includes(visitor) {
+            return;
+        }
+        let (now, source) = (self.micros(now), Source::of(visitor));
+        let [of_source, of_network] = &self.bytes;
+        of_source.debit(source, bytes, now);
+        of_network.debit(source.network(), bytes, now);
+    }
+
+    /// The value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// Bytes of all tables.
+    pub fn memory(&self) -> usize {
+        self.requests.iter().chain(&self.bytes).map(Rates::memory).sum()
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.begun).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Spent {
+    /// Whole seconds until it may be asked for again, at least one.
+    pub fn seconds(&self) -> u64 {
+        self.wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
+    }
+
+    /// The value of `RateLimit`.
+    pub fn limit(&self) -> String {
+        format!("\"{}\";r=0;t={}", self.budget.name(), self.seconds())
+    }
+}
+
+impl Budget {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Requests, Self::Bytes];
+
+    /// Its name, for labels and fields.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// Quotas, and the windows in which they come back, in whole seconds.
+fn policy(requests: Rate, bytes: Rate) -> String {
+    let item = |budget: Budget, rate: Rate, unit: &str| {
+        let window = rate.burst.get().div_ceil(rate.per_second.get());
+        format!("\"{}\";q={};w={window}{unit}", budget.name(), rate.burst)
+    };
+    [item(Budget::Requests, requests, ""), item(Budget::Bytes, bytes, ";qu=\"content-bytes\"")].join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budgets(config: BudgetsConfig) -> (Budgets, Instant) {
+        let budgets = Budgets::new(&config).unwrap();
+        let begun = budgets.begun;
+        (budgets, begun)
+    }
+
+    fn small() -> BudgetsConfig {
+        BudgetsConfig {
+            requests: RequestRate { a_second: 10, at_once: 20 },
+            bytes: ByteRate { a_second: Bytes(1000), at_once: Bytes(5000) },
+            ..BudgetsConfig::default()
+        }
+    }
+
+    #[test]
+    fn requests_and_bytes_are_told_apart() {
+        let (budgets, begun) = budgets(small());
+        let [visitor, other]: [IpAddr; 2] = ["192.0.2.1", "198.51.100.1"].map(|text| text.parse().unwrap());
+        let asked = (0..50).filter(|_| budgets.ask(visitor, begun).is_ok()).count();
+        assert_eq!(asked, 20);
+        let spent = budgets.ask(visitor, begun).unwrap_err();
+        assert_eq!((spent.budget, spent.seconds()), (Budget::Requests, 1));
+        assert_eq!(spent.limit(), "\"requests\";r=0;t=1");
+        assert_eq!(budgets.ask(other, begun), Ok(()));
+
+        budgets.give(other, 20_000, begun);
+        let spent = budgets.ask(other, begun).unwrap_err();
+        assert_eq!((spent.budget, spent.seconds()), (Budget::Bytes, 15));
+        assert_eq!(budgets.ask(other, begun + Duration::from_secs(16)), Ok(()));
+        assert_eq!(budgets.policy(), "\"requests\";q=20;w=2, \"bytes\";q=5000;w=5;qu=\"content-bytes\"");
+    }
+
+    #[test]
+    fn a_network_has_four_times_as_much_as_a_source() {
+        let (budgets, begun) = budgets(small());
+        let mut asked = 0;
+        for host in 1..=200 {
+            let visitor: IpAddr = format!("192.0.2.{host}").parse().unwrap();
+            asked += (0..20).filter(|_| budgets.ask(visitor, begun).is_ok()).count();
+        }
+        assert_eq!(asked, 80);
+        assert_eq!(budgets.ask("192.0.3.1".parse().unwrap(), begun), Ok(()));
+    }
+
+    #[test]
+    fn who_is_exempt_is_not_counted() {
+        let (budgets, begun) = budgets(small());
+        let here = "127.0.0.1".parse().unwrap();
+        budgets.give(here, u64::MAX, begun);
+        assert!((0..1000).all(|_| budgets.ask(here, begun).is_ok()));
+        assert!(budgets.memory() <= 64 << 20);
+    }
+
+    #[test]
+    fn a_budget_of_nothing_is_refused() {
+        let nothing = RequestRate { a_second: 0, at_once: 1 };
+        let error = BudgetsConfig { requests: nothing, ..BudgetsConfig::default() }.check().unwrap_err();
+        assert!(error.to_string().contains("admission.requests"), "{error}");
+    }
+}
