@@ -94,11 +94,15 @@ impl Rig {
     }
 }
 
-/// The files of a folder.
+/// The files of a folder that others write to: one that went between its listing and its reading is not there.
 pub(crate) fn files(dir: &Path) -> Files {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    let mut all: Vec<_> =
-        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
+    let mut all: Vec<_> = entries
+        .filter_map(|entry| match fs::read(entry.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            read => Some((entry.file_name().into_string().unwrap(), read.unwrap())),
+        })
+        .collect();
     all.sort();
     all
 }
