@@ -7,3 +7,4 @@ pub mod budgets;
 pub mod rates;
 pub mod shares;
 pub mod source;
+pub mod turns;

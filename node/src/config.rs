@@ -77,19 +77,22 @@ pub struct LimitsConfig {
     pub head: Span,
     /// Without a request, or without any of an answer being taken.
     pub stall: Span,
+    /// Bytes a second that a client has to take of what it asked for.
+    pub slowest: Bytes,
     /// HTTP/2 requests at once on one connection.
     pub streams: u32,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        let Limits { connections, handshake, head, stall, streams } = Limits::default();
+        let Limits { connections, handshake, head, stall, slowest, streams, .. } = Limits::default();
         Self {
             connections,
             http3_connections: Http3Limits::default().connections,
             handshake: Span(handshake),
             head: Span(head),
             stall: Span(stall),
+            slowest: Bytes(slowest),
             streams,
         }
     }
@@ -98,8 +101,16 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     /// For TCP.
     pub fn limits(&self) -> Limits {
-        let Self { connections, handshake, head, stall, streams, .. } = *self;
-        Limits { connections, handshake: handshake.0, head: head.0, stall: stall.0, streams }
+        let Self { connections, handshake, head, stall, slowest, streams, .. } = *self;
+        Limits {
+            connections,
+            handshake: handshake.0,
+            head: head.0,
+            stall: stall.0,
+            slowest: slowest.0,
+            streams,
+            ..Limits::default()
+        }
     }
 
     /// For QUIC.

@@ -127,6 +127,8 @@ impl Http3 {
         });
         let endpoints = endpoints.collect::<io::Result<Vec<_>>>()?;
         let front = Front::new(self.limits, self.counters, drain.clone(), Box::new(desks));
+        let turns = Rc::clone(&front.turns);
+        tokio::task::spawn_local(async move { turns.run().await });
         let mut loops = JoinSet::new();
         for endpoint in &endpoints {
             loops.spawn_local(Rc::clone(&front).accept(endpoint.clone()));

@@ -71,7 +71,7 @@ enum End {
 
 /// Serves a connection until its end. `opened` is when its first packet came.
 pub(super) async fn serve(quic: quinn::Connection, desk: Box<dyn Desk>, front: Rc<Front>, opened: Instant) {
-    let session = Session::new(Rc::clone(&front), desk);
+    let session = Session::new(Rc::clone(&front), quic.remote_address().ip(), desk);
     let room = Room::new(quic.clone(), Rc::clone(&session));
     // It waits for nothing but room for a stream, which every client gives with the handshake.
     let Ok(Ok(control)) = timeout(front.limits.handshake, greet(&quic)).await else {

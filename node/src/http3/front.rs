@@ -24,7 +24,10 @@ use super::{
     qpack::Section,
 };
 use crate::{
-    admission::shares::{Place, Shares},
+    admission::{
+        shares::{Place, Shares},
+        turns::{Turns, Work},
+    },
     engine::Desk,
 };
 
@@ -37,6 +40,7 @@ pub(super) struct Front {
     /// Where requests are decoded, one after the other.
     pub(super) section: RefCell<Section>,
     shares: Arc<Shares>,
+    pub(super) turns: Rc<Turns>,
     handshakes: Cell<usize>,
     empty: Notify,
 }
@@ -50,7 +54,8 @@ impl Front {
     ) -> Rc<Self> {
         let (shares, handshakes) = (Shares::new(limits.connections), Cell::new(0));
         let section = RefCell::new(Section::default());
-        Rc::new(Self { limits, counters, drain, desks, section, shares, handshakes, empty: Notify::new() })
+        let (turns, empty) = (Turns::new(), Notify::new());
+        Rc::new(Self { limits, counters, drain, desks, section, shares, turns, handshakes, empty })
     }
 
     /// Connections that are open, handshakes included.
@@ -109,8 +114,11 @@ impl Front {
 
     /// `None` if it fails, or takes too long.
     async fn shake_hands(&self, incoming: Incoming) -> Option<quinn::Connection> {
-        let connecting = incoming.accept().ok()?;
-        timeout(self.limits.handshake, connecting).await.ok()?.ok()
+        let shaken = async {
+            self.turns.wait(Work::Handshake, incoming.remote_address().ip()).await;
+            incoming.accept().ok()?.await.ok()
+        };
+        timeout(self.limits.handshake, shaken).await.ok()?
     }
 }
 

@@ -285,6 +285,35 @@ async fn whoever_stops_reading_is_let_go() {
     }
 }
 
+/// It goes on reading, but so little that it only holds what it asked for; whoever reads on gets everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_a_drop_at_a_time_is_let_go() {
+    let fixture = Fixture::new();
+    let large = noise(1, 300_000);
+    for (slowest, is_let_go) in [(1 << 20, true), (1, false)] {
+        let limits = Limits { slowest, pace: Duration::from_secs(2), ..Limits::default() };
+        let running = Running::start(limits, GRACE);
+        running.serving.flip(Arc::new(fixture.site(&fixture.cut(1, &[("large.csv", &large)]))));
+        let mut stream = running.tls(&[&TLS13], &[b"http/1.1"]).await;
+        stream.write_all(b"GET /large.csv HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let (mut drops, mut drop, begun) = (0, [0; 4096], Instant::now());
+        let mut read = async || {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            matches!(stream.read(&mut drop).await, Ok(1..))
+        };
+        while running.totals().cut_off == 0 && (is_let_go || begun.elapsed() < Duration::from_secs(5)) {
+            assert!(read().await && begun.elapsed() < PATIENCE);
+            drops += 1;
+        }
+        assert!(drops > 1 && (running.totals().cut_off == 1) == is_let_go, "{drops}");
+        if !is_let_go {
+            let mut rest = Vec::new();
+            timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+            assert_eq!(Digest::of(&rest[rest.len() - 100_000..]), Digest::of(&large[large.len() - 100_000..]));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_the_cap_connections_are_closed_at_once() {
     let running = Running::start(Limits { connections: 2, ..Limits::default() }, GRACE);
