@@ -17,7 +17,11 @@ use std::{
 use difusor_proto::{CutKey, Digest};
 
 use crate::{
-    admission::budgets::{Budgets, Spent},
+    admission::{
+        budgets::{Budgets, Spent},
+        door::Door,
+        offenders::Offence,
+    },
     block::Block,
     body::Body,
     engine::{Desk, Refusal, Sink},
@@ -35,6 +39,10 @@ use crate::{
     tick::{Cadence, Tick},
 };
 
+/// Requests that are refused one after another on a connection before it ends: whoever goes on asks over new ones, which
+/// are counted, too. A page whose parts are all refused is one.
+const MAX_REFUSED: u32 = 100;
+
 /// How many pages and parts of pages are remembered: some windows and frames, and what draws them.
 const MAX_PAGES: usize = 16;
 
@@ -51,8 +59,8 @@ pub struct Station {
     pub observatory: Arc<Observatory>,
     /// What is logged.
     pub access: AccessConfig,
-    /// What one source may ask for; `None` is as much as it likes.
-    pub budgets: Option<Arc<Budgets>>,
+    /// Who is let in, and what one source may ask for.
+    pub door: Door,
 }
 
 /// What the connections of one thread share.
@@ -64,7 +72,7 @@ pub struct Counter {
     /// What this thread counts.
     pub(crate) tally: Arc<Tally>,
     observatory: Arc<Observatory>,
-    budgets: Option<Arc<Budgets>>,
+    pub(crate) door: Door,
     sampler: RefCell<Sampler>,
     pages: Pages,
     tick: RefCell<Rc<Tick>>,
@@ -80,6 +88,8 @@ pub struct Visit {
     seed: u64,
     peer: IpAddr,
     protocol: Protocol,
+    /// Requests that were refused since one was answered.
+    refused: u32,
     /// The newest last. Nothing is held for those who never load a page.
     pages: Vec<Page>,
 }
@@ -105,7 +115,7 @@ impl Station {
             trust: Arc::default(),
             observatory: Arc::new(Observatory::new(threads, AccessLog::off())),
             access: AccessConfig::default(),
-            budgets: None,
+            door: Door::default(),
         }
     }
 
@@ -121,7 +131,7 @@ impl Station {
             policy: self.policy,
             trust: self.trust,
             observatory: self.observatory,
-            budgets: self.budgets,
+            door: self.door,
             sampler: RefCell::new(sampler),
             pages,
             tick: RefCell::new(Rc::new(tick)),
@@ -152,19 +162,22 @@ impl Counter {
     /// A new connection from this address.
     pub fn visit(self: &Rc<Self>, peer: IpAddr, protocol: Protocol) -> Visit {
         self.visits.set(self.visits.get().wrapping_add(1));
-        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, pages: Vec::new() }
+        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, refused: 0, pages: Vec::new() }
     }
 }
 
 impl Desk for Visit {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
         let counter = &*self.counter;
-        let budgets = counter.budgets.as_deref().map(|budgets| (budgets, visitor(&counter.trust, self.peer, head)));
+        let budgets = counter.door.budgets().map(|budgets| (budgets, visitor(&counter.trust, self.peer, head)));
         if let Some((budgets, visitor)) = budgets
             && let Err(spent) = budgets.ask(visitor, counter.now())
         {
+            // A proxy asks for many.
+            self.refused += u32::from(visitor == self.peer);
             return self.too_much(head, budgets, spent, sink);
         }
+        self.refused = 0;
         let draw = counter.sampler.borrow_mut().draw();
         let started = draw.timed.then(Instant::now);
         let tick = counter.tick.borrow();
@@ -224,6 +237,9 @@ impl Desk for Visit {
             Refusal::TransferCoding => Kind::TransferCoding,
             Refusal::Version => Kind::Version,
         };
+        if matches!(refusal, Refusal::Malformed | Refusal::TransferCoding) {
+            self.counter.door.blame(self.peer, Offence::Violation, self.counter.now());
+        }
         let page = self.counter.pages.get(kind);
         sink.head(page.status, &[&page.fields, self.counter.tick.borrow().block(page.class, self.seed)]);
         let body = Body::new(page.html.clone());
@@ -234,6 +250,10 @@ impl Desk for Visit {
 
     fn handed(&mut self, bytes: u64) {
         self.counter.tally.sent(bytes);
+    }
+
+    fn is_done(&self) -> bool {
+        self.refused >= MAX_REFUSED
     }
 }
 

@@ -342,11 +342,13 @@ async fn accept(socket: TcpListener, front: Rc<Front>, shares: Arc<Shares>, grac
 /// Serves a connection if there is room. If not, it is closed at once: the visitor's browser, or the resolver, can
 /// then try another node, which waiting in a queue would prevent.
 fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, shares: &Arc<Shares>, connections: &mut JoinSet<()>) {
-    let entered = shares.enter().and_then(|mut place| {
-        // Proxies hold connections for everyone.
-        let is_proxy = front.counter.trust.includes(peer);
-        if is_proxy { Ok(place) } else { place.name(peer).map(|()| place) }
-    });
+    // Proxies hold connections for everyone.
+    let is_proxy = front.counter.trust.includes(peer);
+    if !is_proxy && let Err(unwelcome) = front.counter.door.enter(peer, front.counter.now()) {
+        return front.counter.tally.unwelcome(unwelcome);
+    }
+    let entered =
+        shares.enter().and_then(|mut place| if is_proxy { Ok(place) } else { place.name(peer).map(|()| place) });
     let place = match entered {
         Ok(place) => place,
         Err(Crowded::Full) => return front.counter.tally.refused(),

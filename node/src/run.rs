@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    admission::budgets::Budgets,
+    admission::door::Door,
     certificate::Certificates,
     config::Config,
     desk::Station,
@@ -125,7 +125,7 @@ impl Node {
             trust: Arc::new(config.proxies.clone()),
             observatory: Arc::clone(&observatory),
             access: config.log.clone(),
-            budgets: Some(Arc::new(Budgets::new(&config.admission)?)),
+            door: Door::new(&config.admission, &config.proxies)?,
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
@@ -253,6 +253,7 @@ fn spawn_http3(
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             LocalSet::new().block_on(&runtime, async move {
                 let last = station.observatory.tallies().len().saturating_sub(1);
+                let door = station.door.clone();
                 let counter = station.counter(last);
                 let clock = std::rc::Rc::clone(&counter);
                 tokio::task::spawn_local(async move {
@@ -263,7 +264,7 @@ fn spawn_http3(
                     }
                 });
                 let desks = move |peer: http3::Peer| Box::new(counter.visit(peer.address.ip(), Protocol::H3)) as Box<_>;
-                http3.run(desks, cancel, grace).await
+                http3.run(desks, door, cancel, grace).await
             })
         })();
         match served {

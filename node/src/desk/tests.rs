@@ -416,8 +416,8 @@ fn frugal(trust: &[&str]) -> Rc<Counter> {
         ..BudgetsConfig::default()
     };
     let trust = Trust::try_from(trust.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-    let budgets = Some(Arc::new(Budgets::new(&config).unwrap()));
-    let counter = Station { budgets, trust: Arc::new(trust), ..Station::new(Arc::clone(&world.serving), 1) }.counter(0);
+    let door = Door::new(&config, &trust).unwrap();
+    let counter = Station { door, trust: Arc::new(trust), ..Station::new(Arc::clone(&world.serving), 1) }.counter(0);
     counter.tick(START);
     counter
 }
@@ -448,10 +448,28 @@ fn who_asks_too_much_is_told_when_to_come_again() {
 }
 
 #[test]
+fn whoever_does_not_hear_it_has_to_come_again() {
+    let counter = frugal(&["10.0.0.0/8"]);
+    let mut visit = counter.visit("192.0.2.1".parse().unwrap(), Protocol::H1);
+    for _ in 0..5 + 99 {
+        get(&mut visit, "/", &[]);
+        assert!(!visit.is_done());
+    }
+    get(&mut visit, "/", &[]);
+    assert!(visit.is_done());
+    // A proxy asks for others, too.
+    let mut proxy = counter.visit("10.0.0.1".parse().unwrap(), Protocol::H1);
+    for _ in 0..200 {
+        get(&mut proxy, "/", &[(Field::XForwardedFor, "198.51.100.1")]);
+        assert!(!proxy.is_done());
+    }
+}
+
+#[test]
 fn bytes_that_were_given_are_paid_off() {
     let counter = frugal(&[]);
     let visitor: IpAddr = "2001:db8::1".parse().unwrap();
-    let budgets = counter.budgets.clone().unwrap();
+    let budgets = counter.door.budgets().unwrap();
     assert_eq!(get(&mut counter.visit(visitor, Protocol::H3), "/", &[]).status, 200);
     budgets.give(visitor, 2000, counter.now());
     // Its neighbour in the /64 is the same customer.

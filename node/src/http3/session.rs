@@ -14,12 +14,16 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     aside::Update,
     counters::{Counters, count},
-    front::Front,
+    front::{self, Front},
     limits::{CANCELLED, Http3Limits, STREAMS},
     qpack::Section,
     reply::Ending,
 };
-use crate::{admission::turns::Work, body::Urgency, engine::Desk};
+use crate::{
+    admission::{offenders::Offence, turns::Work},
+    body::Urgency,
+    engine::Desk,
+};
 
 /// One connection, as its requests see it.
 pub(super) struct Session {
@@ -94,6 +98,20 @@ impl Session {
     /// Completes when another piece of a large answer may be handed over.
     pub(super) async fn turn(&self) {
         self.front.turns.wait(Work::Bulk, self.peer).await;
+    }
+
+    /// Remembers what the client did, beyond this connection.
+    pub(super) fn blame(&self, offence: Offence) {
+        self.front.door.blame(self.peer, offence, front::now());
+    }
+
+    /// True if its source was banned since it came.
+    pub(super) fn is_banned(&self) -> bool {
+        let is_banned = self.front.door.is_banned(self.peer, front::now());
+        if is_banned {
+            count(&self.counters().banned);
+        }
+        is_banned
     }
 
     /// Counts the request on this stream in. It is out when the guard is dropped.

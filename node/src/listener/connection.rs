@@ -28,12 +28,14 @@ use self::deadline::Pace;
 use super::{Limits, socket::Socket};
 use crate::{
     admission::{
+        door::Unwelcome,
+        offenders::Offence,
         shares::Place,
         turns::{Ticket, Turns, Work},
     },
     certificate::H2,
     desk::{Counter, Visit},
-    engine::{Engine, Outbox, State},
+    engine::{Desk as _, Engine, Outbox, State},
     http1::Http1,
     http2::{Http2, Http2Limits},
     observe::{Failure, Handshake, Protocol},
@@ -106,6 +108,8 @@ enum Broken {
     Preamble,
     #[error("its source holds its share of the connections")]
     Crowded,
+    #[error("its source is not let in: {0:?}")]
+    Unwelcome(Unwelcome),
     #[error("nothing was asked or read for too long")]
     Stalled,
 }
@@ -193,6 +197,8 @@ struct Connection<'a> {
     pace: Option<Pace>,
     /// True if the client sends nothing more.
     is_ended: bool,
+    /// True if its source was banned since it came.
+    is_unwelcome: bool,
 }
 
 /// Serves a connection until it ends, is overdue, or is drained.
@@ -238,16 +244,27 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
         taken: 0,
         pace: None,
         is_ended: false,
+        is_unwelcome: false,
     };
     let ended = std::future::poll_fn(|cx| connection.poll(cx)).await;
     if let Err(error) = ended {
+        let peer = connection.peer;
+        let blame = |offence| front.counter.door.blame(peer, offence, front.counter.now());
         match error {
-            Broken::Stalled => tally.cut_off(),
+            Broken::Stalled => {
+                tally.cut_off();
+                blame(Offence::Stalled);
+            }
             Broken::Crowded => tally.crowded(),
-            Broken::Handshake => tally.handshake_failed(Failure::Timeout),
+            Broken::Unwelcome(unwelcome) => tally.unwelcome(unwelcome),
+            Broken::Handshake => {
+                tally.handshake_failed(Failure::Timeout);
+                blame(Offence::Handshake);
+            }
             Broken::Preamble => tally.handshake_failed(Failure::Protocol),
             _ if matches!(connection.phase, Phase::Preamble(_) | Phase::Handshake) => {
                 tally.handshake_failed(Failure::Tls);
+                blame(Offence::Handshake);
             }
             _ => {}
         }
@@ -302,6 +319,10 @@ impl Connection<'_> {
             _ => {}
         }
         moved |= self.talk();
+        if self.is_unwelcome {
+            return Err(Broken::Unwelcome(Unwelcome::Banned));
+        }
+        self.is_draining |= self.desk.is_done();
         // Whatever came with the end of the handshake was asked before the client could know.
         if self.is_draining
             && self.parting.is_none()
@@ -402,6 +423,8 @@ impl Connection<'_> {
             Parsed::Header { len, source } => {
                 if let Some(source) = source {
                     self.peer = source.ip();
+                    let counter = &self.front.counter;
+                    counter.door.enter(self.peer, counter.now()).map_err(Broken::Unwelcome)?;
                     self.place.name(self.peer).map_err(|_| Broken::Crowded)?;
                 }
                 self.desk = self.front.counter.visit(self.peer, Protocol::H1);
@@ -460,6 +483,7 @@ impl Connection<'_> {
                 self.requests = engine.requests();
                 self.beat = self.front.counter.now();
                 moved = true;
+                self.is_unwelcome = self.front.counter.door.is_banned(self.peer, self.beat);
             }
             // What the handshake has to say, or what the socket did not take, goes first.
             if self.tls.wants_write() {
@@ -498,6 +522,7 @@ impl Connection<'_> {
         if is_over && is_dry {
             if engine.is_abused() {
                 self.front.counter.tally.abusive();
+                self.front.counter.door.blame(self.peer, Offence::Abuse, self.front.counter.now());
             }
             self.tls.send_close_notify();
             self.phase = Phase::Flushing;

@@ -81,7 +81,7 @@ impl Scrape {
         page.counters(
             "difusor_requests_limited",
             "Requests answered 429 because their source, or its network, had spent this budget",
-            zip(Budget::ALL, totals.limited).map(|(budget, n)| ([("budget", budget.name())], n)),
+            zip(Budget::OF_REQUESTS, totals.limited).map(|(budget, n)| ([("budget", budget.name())], n)),
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)
@@ -99,6 +99,8 @@ impl Scrape {
             [
                 (of_reason("refused"), totals.refused),
                 (of_reason("crowded"), totals.crowded),
+                (of_reason("hasty"), totals.hasty),
+                (of_reason("banned"), totals.banned),
                 (of_reason("cut_off"), totals.cut_off),
                 (of_reason("abusive"), totals.abusive),
             ],

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::admission::budgets::Budget;
+use crate::admission::{budgets::Budget, door::Unwelcome};
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +131,9 @@ pub struct Tally {
     closed: AtomicU64,
     refused: AtomicU64,
     crowded: AtomicU64,
-    limited: [AtomicU64; Budget::ALL.len()],
+    hasty: AtomicU64,
+    banned: AtomicU64,
+    limited: [AtomicU64; Budget::OF_REQUESTS.len()],
     cut_off: AtomicU64,
     abusive: AtomicU64,
     failures: [AtomicU64; Failure::ALL.len()],
@@ -172,6 +174,26 @@ impl Tally {
     /// It counts as neither opened nor closed, unless a proxy said whose it is.
     pub fn crowded(&self) {
         add(&self.crowded, 1);
+    }
+
+    /// A connection was closed at once for who it is from. It counts as neither opened nor closed, unless a proxy said whose
+    /// it is.
+    pub fn unwelcome(&self, unwelcome: Unwelcome) {
+        match unwelcome {
+            Unwelcome::Banned => self.banned(),
+            Unwelcome::Hasty => self.hasty(),
+        }
+    }
+
+    /// A connection was closed at once because its source, or the network of that, opens them faster than it may. It
+    /// counts as neither opened nor closed, unless a proxy said whose it is.
+    pub fn hasty(&self) {
+        add(&self.hasty, 1);
+    }
+
+    /// A connection was closed because its source, or the network of that, is banned.
+    pub fn banned(&self) {
+        add(&self.banned, 1);
     }
 
     /// A request was not answered: its source, or the network of that, had spent this budget.
@@ -234,8 +256,12 @@ pub struct Totals {
     pub refused: u64,
     /// Connections closed at once because their source held its share.
     pub crowded: u64,
-    /// Requests that were not answered for want of a budget, in the order of [`Budget::ALL`].
-    pub limited: [u64; Budget::ALL.len()],
+    /// Connections closed at once because their source opens them too fast.
+    pub hasty: u64,
+    /// Connections closed because their source is banned.
+    pub banned: u64,
+    /// Requests that were not answered for want of a budget, in the order of [`Budget::OF_REQUESTS`].
+    pub limited: [u64; Budget::OF_REQUESTS.len()],
     /// Connections closed for asking nothing or reading nothing for too long.
     pub cut_off: u64,
     /// Connections closed for making work without asking for anything.
@@ -266,6 +292,8 @@ impl Totals {
             (&mut self.body_bytes, &tally.body_bytes),
             (&mut self.refused, &tally.refused),
             (&mut self.crowded, &tally.crowded),
+            (&mut self.hasty, &tally.hasty),
+            (&mut self.banned, &tally.banned),
             (&mut self.cut_off, &tally.cut_off),
             (&mut self.abusive, &tally.abusive),
             (&mut self.heads_us, &tally.heads_us),

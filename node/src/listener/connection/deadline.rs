@@ -3,7 +3,7 @@
 use std::{task::Context, time::Instant};
 
 use super::{Broken, Connection, LINGER, PARTING, Phase};
-use crate::engine::State;
+use crate::{admission::offenders::Offence, engine::State};
 
 /// A client that has to take something: since when it is watched, and what it had taken by then.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +129,10 @@ impl Connection<'_> {
                 // A connection that was used and rests is let go without a word in the counters.
                 if self.requests == 0 || !self.input.is_empty() {
                     self.front.counter.tally.cut_off();
+                }
+                // Browsers open connections that they never use; half a request is another matter.
+                if !self.input.is_empty() {
+                    self.front.counter.door.blame(self.peer, Offence::Stalled, Instant::now());
                 }
                 engine.overdue(&mut self.desk);
                 self.beat = Instant::now();
