@@ -21,6 +21,7 @@ use crate::{
         budgets::{Budgets, Spent},
         door::Door,
         offenders::Offence,
+        overload::{BULK, Load, Overload, PROBE, Rank},
     },
     block::Block,
     body::Body,
@@ -61,6 +62,8 @@ pub struct Station {
     pub access: AccessConfig,
     /// Who is let in, and what one source may ask for.
     pub door: Door,
+    /// What is given up when there is too much to do.
+    pub overload: Overload,
 }
 
 /// What the connections of one thread share.
@@ -73,6 +76,7 @@ pub struct Counter {
     pub(crate) tally: Arc<Tally>,
     observatory: Arc<Observatory>,
     pub(crate) door: Door,
+    pub(crate) load: Load,
     sampler: RefCell<Sampler>,
     pages: Pages,
     tick: RefCell<Rc<Tick>>,
@@ -116,6 +120,7 @@ impl Station {
             observatory: Arc::new(Observatory::new(threads, AccessLog::off())),
             access: AccessConfig::default(),
             door: Door::default(),
+            overload: Overload::default(),
         }
     }
 
@@ -132,6 +137,7 @@ impl Station {
             trust: self.trust,
             observatory: self.observatory,
             door: self.door,
+            load: Load::new(self.overload),
             sampler: RefCell::new(sampler),
             pages,
             tick: RefCell::new(Rc::new(tick)),
@@ -154,6 +160,17 @@ impl Counter {
         }
     }
 
+    /// Measures how late the thread is, for ever; to be run on it.
+    pub async fn probe(self: Rc<Self>) {
+        let mut due = tokio::time::Instant::now() + PROBE;
+        loop {
+            tokio::time::sleep_until(due).await;
+            let now = tokio::time::Instant::now();
+            self.load.sample(now.saturating_duration_since(due));
+            due = now + PROBE;
+        }
+    }
+
     /// The time of the last tick: exact enough for deadlines, and free.
     pub fn now(&self) -> Instant {
         self.instant.get()
@@ -169,8 +186,8 @@ impl Counter {
 impl Desk for Visit {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
         let counter = &*self.counter;
-        let budgets = counter.door.budgets().map(|budgets| (budgets, visitor(&counter.trust, self.peer, head)));
-        if let Some((budgets, visitor)) = budgets
+        let visitor = visitor(&counter.trust, self.peer, head);
+        if let Some(budgets) = counter.door.budgets()
             && let Err(spent) = budgets.ask(visitor, counter.now())
         {
             // A proxy asks for many.
@@ -196,14 +213,23 @@ impl Desk for Visit {
                 tick: &tick,
                 pages: &counter.pages,
                 superseded,
+                gives_up: counter.load.gives_up(visitor),
                 seed: self.seed,
             };
             let (body, outcome) = respond(&scene, head, sink);
             (body, outcome, site.map(Site::cut), of_page)
         });
-        if let Some((budgets, visitor)) = budgets {
+        if let Some(budgets) = counter.door.budgets() {
             budgets.give(visitor, body.left(), counter.now());
         }
+        let body = match outcome.rank {
+            Some(rank) if outcome.status == 503 => {
+                counter.tally.gave_up(rank);
+                body
+            }
+            Some(Rank::Bulk) if body.left() >= BULK => body.holding(counter.load.place(visitor)),
+            _ => body,
+        };
         let took = started.map(|started| started.elapsed());
         let cut = outcome.given.map(|given| given.cut).or(cut);
         self.note(Some(head), outcome.status, &body, cut, draw, took);

@@ -35,6 +35,7 @@ use tracing::Instrument as _;
 use self::connection::Front;
 use crate::{
     admission::{
+        overload::Level,
         shares::{Crowded, Shares},
         turns::Turns,
     },
@@ -268,6 +269,7 @@ impl Worker {
         });
         let turns = Rc::clone(&front.turns);
         tokio::task::spawn_local(async move { turns.run().await });
+        tokio::task::spawn_local(Rc::clone(&counter).probe());
         let mut loops = JoinSet::new();
         for socket in self.sockets {
             let socket = TcpListener::from_std(socket)?;
@@ -346,6 +348,9 @@ fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, shares: &Arc<Shares>, 
     let is_proxy = front.counter.trust.includes(peer);
     if !is_proxy && let Err(unwelcome) = front.counter.door.enter(peer, front.counter.now()) {
         return front.counter.tally.unwelcome(unwelcome);
+    }
+    if front.counter.load.level() == Level::NoNewcomers && !is_proxy {
+        return front.counter.tally.refused();
     }
     let entered =
         shares.enter().and_then(|mut place| if is_proxy { Ok(place) } else { place.name(peer).map(|()| place) });

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    admission::door::Door,
+    admission::{door::Door, overload::Overload},
     certificate::Certificates,
     config::Config,
     desk::Station,
@@ -126,6 +126,7 @@ impl Node {
             observatory: Arc::clone(&observatory),
             access: config.log.clone(),
             door: Door::new(&config.admission, &config.proxies)?,
+            overload: Overload::default(),
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
@@ -154,6 +155,7 @@ impl Node {
             scrub: Arc::new(scrub),
             cannot_take: None.into(),
             connected: false.into(),
+            door: station.door.clone(),
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         let (notice, drain) = (config.notice.0, config.drain.0);
@@ -256,6 +258,7 @@ fn spawn_http3(
                 let door = station.door.clone();
                 let counter = station.counter(last);
                 let clock = std::rc::Rc::clone(&counter);
+                tokio::task::spawn_local(std::rc::Rc::clone(&counter).probe());
                 tokio::task::spawn_local(async move {
                     let mut ticks = tokio::time::interval(TICK);
                     loop {

@@ -24,7 +24,7 @@ use super::{
     tally::{BOUNDS, CODE_NAMES},
     unix,
 };
-use crate::admission::budgets::Budget;
+use crate::admission::{budgets::Budget, overload::Rank};
 
 /// All that is known at one moment.
 #[derive(Debug)]
@@ -82,6 +82,11 @@ impl Scrape {
             "difusor_requests_limited",
             "Requests answered 429 because their source, or its network, had spent this budget",
             zip(Budget::OF_REQUESTS, totals.limited).map(|(budget, n)| ([("budget", budget.name())], n)),
+        )?;
+        page.counters(
+            "difusor_requests_shed",
+            "Files that were not given, 503, for all there was to do",
+            zip(Rank::GIVEN_UP, totals.gave_up).map(|(rank, n)| ([("class", rank.name())], n)),
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)

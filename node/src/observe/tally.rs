@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::admission::{budgets::Budget, door::Unwelcome};
+use crate::admission::{budgets::Budget, door::Unwelcome, overload::Rank};
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,6 +134,7 @@ pub struct Tally {
     hasty: AtomicU64,
     banned: AtomicU64,
     limited: [AtomicU64; Budget::OF_REQUESTS.len()],
+    gave_up: [AtomicU64; Rank::GIVEN_UP.len()],
     cut_off: AtomicU64,
     abusive: AtomicU64,
     failures: [AtomicU64; Failure::ALL.len()],
@@ -203,6 +204,14 @@ impl Tally {
         }
     }
 
+    /// A file of this rank was not given: there was too much to do.
+    pub fn gave_up(&self, rank: Rank) {
+        let at = Rank::GIVEN_UP.iter().position(|given_up| *given_up == rank);
+        if let Some(counter) = at.and_then(|at| self.gave_up.get(at)) {
+            add(counter, 1);
+        }
+    }
+
     /// A connection was closed for asking nothing or reading nothing for too long.
     pub fn cut_off(&self) {
         add(&self.cut_off, 1);
@@ -262,6 +271,8 @@ pub struct Totals {
     pub banned: u64,
     /// Requests that were not answered for want of a budget, in the order of [`Budget::OF_REQUESTS`].
     pub limited: [u64; Budget::OF_REQUESTS.len()],
+    /// Files that were not given for all there was to do, in the order of [`Rank::GIVEN_UP`].
+    pub gave_up: [u64; Rank::GIVEN_UP.len()],
     /// Connections closed for asking nothing or reading nothing for too long.
     pub cut_off: u64,
     /// Connections closed for making work without asking for anything.
@@ -283,6 +294,7 @@ impl Totals {
         }
         sum(&mut self.failures, &tally.failures);
         sum(&mut self.limited, &tally.limited);
+        sum(&mut self.gave_up, &tally.gave_up);
         sum(&mut self.handshakes, &tally.handshakes);
         sum(&mut self.heads, &tally.heads);
         // Closed before opened: in between more can only be opened, so that none is closed that was not opened.
