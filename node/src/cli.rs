@@ -21,6 +21,7 @@ use crate::{
     config::{Config, TEMPLATE},
     enrol,
     home::Home,
+    kernel::control::{self, Operator},
     run::Node,
 };
 
@@ -60,6 +61,8 @@ enum Do {
     },
     /// Serve until interrupted
     Run,
+    #[command(flatten)]
+    Operator(Operator),
 }
 
 /// Runs the command line.
@@ -125,6 +128,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("Next: difusor-node --config {} run", cli.config.display());
         }
         Some(Do::Run) => run(&home, &config).await?,
+        Some(Do::Operator(what)) => print!("{}", control::ask(&home.control(), &what)?),
     }
     Ok(ExitCode::SUCCESS)
 }
