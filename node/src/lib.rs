@@ -21,6 +21,7 @@ pub mod engine;
 pub mod enrol;
 pub mod fields;
 pub mod gate;
+pub mod harden;
 pub mod head;
 pub mod home;
 pub mod http1;
