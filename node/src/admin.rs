@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     certificate::Certificates,
     http3::Counters,
+    kernel::Blocklist,
     observe::{self, Observatory, Snapshot},
     sync::Sync,
 };
@@ -40,6 +41,8 @@ pub struct Desk {
     pub certificates: Arc<Certificates>,
     /// What happened over HTTP/3, if it is spoken.
     pub http3: Option<Arc<Counters>>,
+    /// Offenders that the kernel drops, if it does.
+    pub blocklist: Option<Arc<Blocklist>>,
     /// Cancelled once the node is about to end.
     pub draining: CancellationToken,
 }
@@ -175,6 +178,7 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         wanted: desk.sync.scrub.wanted() as u64,
         withheld: shown.map_or(0, |shown| shown.site.withheld().len() as u64),
         http3: desk.http3.iter().flat_map(|counters| counters.read()).collect(),
+        kernel: desk.blocklist.as_ref().map(|list| list.view()),
     });
     let text = desk.observatory.scrape(snapshot);
     ([(header::CONTENT_TYPE, observe::CONTENT_TYPE)], text).into_response()

@@ -19,6 +19,8 @@ use std::{
 
 use difusor_proto::{CutKey, store::Scrubbed};
 
+use crate::kernel::KernelView;
+
 pub use self::{
     journal::{AccessLog, AccessLogError},
     sampler::{Draw, Sampler, Share, ShareError},
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub withheld: u64,
     /// What happened over HTTP/3 beside requests, by name; none if it is not spoken.
     pub http3: Vec<(&'static str, u64)>,
+    /// Offenders that the kernel drops; none if it does not.
+    pub kernel: Option<KernelView>,
 }
 
 impl Observatory {

@@ -26,6 +26,7 @@ use crate::{
     home::Home,
     http3::{self, Http3},
     keep::Keep,
+    kernel::{self, Blocklist},
     listener::{self, Listener, ListenerConfig},
     observe::{AccessLog, Observatory, Protocol},
     redirect::Redirector,
@@ -65,6 +66,7 @@ pub struct Node {
     certificates: Arc<Certificates>,
     station: Station,
     sync: Arc<Sync>,
+    blocklist: Option<Arc<Blocklist>>,
     notice: Duration,
     drain: Duration,
 }
@@ -130,6 +132,7 @@ impl Node {
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
+        let blocklist = kernel::start_if_wanted(config, &ready, &addresses, home).await;
         let (gate, custody) = (Arc::new(gate), Arc::default());
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&gate), key, Arc::clone(&custody), round);
@@ -159,7 +162,7 @@ impl Node {
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         let (notice, drain) = (config.notice.0, config.drain.0);
-        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, notice, drain })
+        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, blocklist, notice, drain })
     }
 
     /// Where it listens.
@@ -173,7 +176,8 @@ impl Node {
     /// # Errors
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, http3, redirector, admin, certificates, station, sync, notice, drain, .. } = self;
+        let Self { listener, http3, redirector, admin, certificates, station, sync, blocklist, notice, drain, .. } =
+            self;
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
         // The status is the last to go: it says that the node drains.
         let (closing, over) = (CancellationToken::new(), CancellationToken::new());
@@ -182,6 +186,7 @@ impl Node {
             observatory: Arc::clone(&station.observatory),
             certificates: Arc::clone(&certificates),
             http3: http3.as_ref().map(Http3::counters),
+            blocklist,
             draining: cancel.clone(),
         };
         let mut status = admin::spawn(desk, admin, over.clone())?;

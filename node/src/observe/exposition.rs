@@ -24,7 +24,10 @@ use super::{
     tally::{BOUNDS, CODE_NAMES},
     unix,
 };
-use crate::admission::{budgets::Budget, overload::Rank};
+use crate::{
+    admission::{budgets::Budget, overload::Rank},
+    kernel::KernelView,
+};
 
 /// All that is known at one moment.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ impl Collector for Scrape {
         self.connections(&mut page)?;
         self.cut(&mut page)?;
         self.disk(&mut page)?;
+        kernel(&mut page, self.snapshot.kernel)?;
         process(&mut page, self.started)
     }
 }
@@ -178,6 +182,23 @@ impl Scrape {
         let help = "1 while there is less room than `low_space`";
         page.gauge("difusor_disk_low", None, help, u32::from(scrub.low_space))
     }
+}
+
+/// What the kernel does with offenders; `difusor_kernel_active` alone says that it does nothing.
+fn kernel(page: &mut Page<'_>, view: Option<KernelView>) -> fmt::Result {
+    let help = "1 while offenders are given to the kernel";
+    page.gauge("difusor_kernel_active", None, help, u32::from(view.is_some()))?;
+    let Some(KernelView { entered, spared, no_room, failed, entries, packets, bytes }) = view else { return Ok(()) };
+    page.gauge("difusor_kernel_entries", None, "Sources and networks that the kernel drops now", entries)?;
+    let of = |outcome, n| ([("outcome", outcome)], n);
+    page.counters(
+        "difusor_kernel_orders",
+        "What became of those who were to be entered: never blocked, no room in queue or sets, not taken and tried again",
+        [of("entered", entered), of("spared", spared), of("no_room", no_room), of("failed", failed)],
+    )?;
+    page.counter("difusor_kernel_dropped_packets", None, "Packets that the kernel dropped", packets)?;
+    let help = "Bytes of these packets";
+    page.counter("difusor_kernel_dropped", Some(Unit::Bytes), help, bytes)
 }
 
 /// The process itself, under the names that all exporters use.
@@ -333,6 +354,7 @@ mod tests {
             wanted: 1,
             withheld: 1,
             http3: vec![("retries", 5)],
+            kernel: Some(KernelView { entries: 3, failed: 1, packets: 9, bytes: 540, ..KernelView::default() }),
         });
         let (samples, types) = read(&text);
         for (name, value) in [
@@ -347,6 +369,11 @@ mod tests {
             ("difusor_http_head_seconds_count", 2.0),
             ("difusor_http_head_seconds_sum", 1.00003),
             ("difusor_access_log_dropped_total", 0.0),
+            ("difusor_kernel_active", 1.0),
+            ("difusor_kernel_entries", 3.0),
+            ("difusor_kernel_orders_total{outcome=\"failed\"}", 1.0),
+            ("difusor_kernel_dropped_packets_total", 9.0),
+            ("difusor_kernel_dropped_bytes_total", 540.0),
             ("difusor_http3_events_total{event=\"retries\"}", 5.0),
             ("difusor_connections_open", 1.0),
             ("difusor_connections_total", 2.0),
