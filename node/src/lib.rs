@@ -26,6 +26,7 @@ pub mod home;
 pub mod http1;
 pub mod http2;
 pub mod http3;
+pub mod insight;
 pub mod keep;
 pub mod listener;
 pub mod negotiate;

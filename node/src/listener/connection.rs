@@ -186,6 +186,9 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
     };
     let ended = std::future::poll_fn(|cx| connection.poll(cx)).await;
     if let Err(error) = ended {
+        if !matches!(error, Broken::Socket(_) | Broken::Tls(_)) || !matches!(connection.phase, Phase::Open { .. }) {
+            front.counter.trouble(connection.peer);
+        }
         match error {
             Broken::Stalled => tally.cut_off(),
             Broken::Crowded => tally.crowded(),
@@ -291,6 +294,7 @@ impl Connection<'_> {
                 // A connection that was used and rests is let go without a word in the counters.
                 if self.requests == 0 || !self.input.is_empty() {
                     self.front.counter.tally.cut_off();
+                    self.front.counter.trouble(self.peer);
                 }
                 engine.overdue(&mut self.desk);
                 self.beat = Instant::now();
@@ -505,6 +509,7 @@ impl Connection<'_> {
         if is_over && is_dry {
             if engine.is_abused() {
                 self.front.counter.tally.abusive();
+                self.front.counter.trouble(self.peer);
             }
             self.tls.send_close_notify();
             self.phase = Phase::Flushing;
