@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     certificate::Certificates,
     http3::Counters,
+    insight::report::Report,
     kernel::Blocklist,
     observe::{self, Observatory, Snapshot},
     sync::Sync,
@@ -48,7 +49,7 @@ pub struct Desk {
 }
 
 /// How the node is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The cut that is served.
     pub serves: Option<CutKey>,
@@ -82,6 +83,8 @@ pub struct Status {
     pub peak_rss: u64,
     /// Bytes of files held in memory for serving.
     pub hot: u64,
+    /// What the node makes of those who ask. It names those who send much that is refused: for the operator alone.
+    pub insight: Report,
 }
 
 /// Whether the node should get visitors.
@@ -143,6 +146,7 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
         rss,
         peak_rss,
         hot: site.map_or(0, |site| site.memory()),
+        insight: Report::clone(&desk.observatory.insight().report()),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::{
     body::Body,
     engine::{Desk, Refusal, Sink},
     head::{Head, Method},
+    insight::{Meter, window::Asked},
     observe::{
         AccessLog, Draw, Observatory, Protocol, Sampler, Tally,
         access::{AccessConfig, Record},
@@ -78,6 +79,7 @@ pub struct Counter {
     pub(crate) door: Door,
     pub(crate) load: Load,
     sampler: RefCell<Sampler>,
+    meter: Meter,
     pages: Pages,
     tick: RefCell<Rc<Tick>>,
     keys: RandomState,
@@ -130,6 +132,8 @@ impl Station {
         let tallies = self.observatory.tallies();
         let pages = Pages::new(&self.policy);
         let sampler = Sampler::new(&self.access, tallies.len(), rand::random());
+        let insight = self.observatory.insight();
+        let (meter, keys) = (insight.meter(thread), insight.keys());
         let counter = Counter {
             tally: tallies.get(thread).map(Arc::clone).unwrap_or_default(),
             serving: self.serving,
@@ -139,9 +143,10 @@ impl Station {
             door: self.door,
             load: Load::new(self.overload),
             sampler: RefCell::new(sampler),
+            meter,
             pages,
             tick: RefCell::new(Rc::new(tick)),
-            keys: RandomState::new(),
+            keys,
             visits: Cell::new(0),
             instant: Cell::new(Instant::now()),
         };
@@ -154,6 +159,7 @@ impl Counter {
     /// Makes the fields of this second, at Unix milliseconds. To be called a few times a second.
     pub fn tick(&self, now: u64) {
         self.instant.set(Instant::now());
+        self.meter.tick(now);
         if now / 1000 != self.tick.borrow().now / 1000 || self.visits.get() == 0 {
             let cadence = self.serving.with(|shown| shown.map(|shown| shown.cadence(now)).unwrap_or_default());
             *self.tick.borrow_mut() = Rc::new(Tick::new(now, &cadence, &self.policy.fresh));
@@ -174,6 +180,11 @@ impl Counter {
     /// The time of the last tick: exact enough for deadlines, and free.
     pub fn now(&self) -> Instant {
         self.instant.get()
+    }
+
+    /// A connection from this address came to nothing, or made work without asking for anything.
+    pub fn trouble(&self, peer: IpAddr) {
+        self.meter.trouble(peer);
     }
 
     /// A new connection from this address.
@@ -232,7 +243,7 @@ impl Desk for Visit {
         };
         let took = started.map(|started| started.elapsed());
         let cut = outcome.given.map(|given| given.cut).or(cut);
-        self.note(Some(head), outcome.status, &body, cut, draw, took);
+        self.note(Some((head, Some(asked))), outcome.status, &body, cut, draw, took);
         if head.method == Method::Get
             && let Some(given) = outcome.given
         {
@@ -298,7 +309,7 @@ impl Visit {
         sink.head(page.status, &[&page.fields, &when, counter.tick.borrow().block(page.class, self.seed)]);
         let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
         let draw = counter.sampler.borrow_mut().draw();
-        self.note(Some(head), page.status, &body, None, draw, None);
+        self.note(Some((head, None)), page.status, &body, None, draw, None);
         body
     }
 
@@ -327,10 +338,10 @@ impl Visit {
         self.pages.push(page);
     }
 
-    /// Counts an answer, and logs it if it is one of the sample.
+    /// Counts an answer, and logs it if it is one of the sample. With the head comes the hash of its path, if there is one.
     fn note(
         &self,
-        head: Option<&Head<'_>>,
+        asked: Option<(&Head<'_>, Option<u64>)>,
         status: u16,
         body: &Body,
         cut: Option<CutKey>,
@@ -339,11 +350,19 @@ impl Visit {
     ) {
         let counter = &*self.counter;
         counter.tally.answered(self.protocol, status);
+        let head = asked.map(|(head, _)| head);
+        let ip = head.map_or(self.peer, |head| visitor(&counter.trust, self.peer, head));
+        counter.meter.note(&Asked {
+            visitor: ip,
+            path: asked.and_then(|(head, hash)| Some((hash?, head.path))),
+            status,
+            conditional: head.is_some_and(|head| !(head.if_none_match.is_empty() && head.if_modified_since.is_empty())),
+            bytes: body.left(),
+        });
         if let Some(took) = took {
             counter.tally.head_took(took);
         }
         if counter.sampler.borrow_mut().wants(draw, status, Instant::now) {
-            let ip = head.map_or(self.peer, |head| visitor(&counter.trust, self.peer, head));
             let (at, cut) = (SystemTime::now(), cut.map(|cut| cut.label));
             let record = Record { at, ip, protocol: self.protocol, head, status, bytes: body.left(), cut, took };
             counter.observatory.log().write(&record);

@@ -27,6 +27,7 @@ pub mod home;
 pub mod http1;
 pub mod http2;
 pub mod http3;
+pub mod insight;
 pub mod keep;
 pub mod kernel;
 pub mod listener;

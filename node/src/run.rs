@@ -25,6 +25,7 @@ use crate::{
     gate::Gate,
     home::Home,
     http3::{self, Http3},
+    insight,
     keep::Keep,
     kernel::{self, Blocklist},
     listener::{self, Listener, ListenerConfig},
@@ -191,6 +192,8 @@ impl Node {
         };
         let mut status = admin::spawn(desk, admin, over.clone())?;
         let observatory = Arc::clone(&station.observatory);
+        let (serving, events) = (Arc::clone(&station.serving), http3.as_ref().map(Http3::counters));
+        tokio::spawn(insight::reader::run(Arc::clone(&observatory), serving, events, over.clone()));
         let has_quic = http3.is_some();
         let mut quic = match http3 {
             Some(http3) => spawn_http3(http3, station.clone(), closing.clone(), drain)?,

@@ -3,7 +3,10 @@
 //! An IPv4 address is one customer, or all of a carrier's behind it (RFC 6888); IPv6 customers are given a /64 at least
 //! (RFC 6177), in which they have as many addresses as they like, and sites a /48.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 
@@ -53,9 +56,39 @@ fn net(bits: u128, [v4, v6]: [u8; 2]) -> IpNet {
     IpNet::new_assert(address, length)
 }
 
+impl fmt::Display for Source {
+    /// An address, or a prefix of IPv6.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Ipv6Addr::from_bits(self.0).to_canonical() {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(address) => write!(f, "{address}/64"),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    /// A prefix.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Ipv6Addr::from_bits(self.0).to_canonical() {
+            IpAddr::V4(address) => write!(f, "{address}/24"),
+            IpAddr::V6(address) => write!(f, "{address}/48"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_prefixes() {
+        let names = |text: &str| {
+            let source = Source::of(text.parse().unwrap());
+            [source.to_string(), source.network().to_string()]
+        };
+        assert_eq!(names("192.0.2.7"), ["192.0.2.7", "192.0.2.0/24"]);
+        assert_eq!(names("2001:db8:1:2:3::4"), ["2001:db8:1:2::/64", "2001:db8:1::/48"]);
+    }
 
     #[test]
     fn customers_and_their_networks() {

@@ -250,6 +250,9 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
     if let Err(error) = ended {
         let peer = connection.peer;
         let blame = |offence| front.counter.door.blame(peer, offence, front.counter.now());
+        if !matches!(error, Broken::Socket(_) | Broken::Tls(_)) || !matches!(connection.phase, Phase::Open { .. }) {
+            front.counter.trouble(connection.peer);
+        }
         match error {
             Broken::Stalled => {
                 tally.cut_off();
@@ -523,6 +526,7 @@ impl Connection<'_> {
             if engine.is_abused() {
                 self.front.counter.tally.abusive();
                 self.front.counter.door.blame(self.peer, Offence::Abuse, self.front.counter.now());
+                self.front.counter.trouble(self.peer);
             }
             self.tls.send_close_notify();
             self.phase = Phase::Flushing;

@@ -8,6 +8,7 @@ use std::{
     fmt::{self, Debug},
     fs,
     iter::zip,
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -26,13 +27,17 @@ use super::{
 };
 use crate::{
     admission::{budgets::Budget, overload::Rank},
+    insight::report::Report,
     kernel::KernelView,
 };
+
+mod verdict;
 
 /// All that is known at one moment.
 #[derive(Debug)]
 pub(super) struct Scrape {
     pub(super) totals: Totals,
+    pub(super) found: Arc<Report>,
     pub(super) snapshot: Snapshot,
     pub(super) dropped: u64,
     pub(super) started: SystemTime,
@@ -55,6 +60,7 @@ impl Collector for Scrape {
         self.cut(&mut page)?;
         self.disk(&mut page)?;
         kernel(&mut page, self.snapshot.kernel)?;
+        verdict::encode(&mut page, &self.found)?;
         process(&mut page, self.started)
     }
 }
@@ -258,6 +264,19 @@ impl Page<'_> {
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in series {
             ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in series {
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -129,6 +129,7 @@ impl Connection<'_> {
                 // A connection that was used and rests is let go without a word in the counters.
                 if self.requests == 0 || !self.input.is_empty() {
                     self.front.counter.tally.cut_off();
+                    self.front.counter.trouble(self.peer);
                 }
                 // Browsers open connections that they never use; half a request is another matter.
                 if !self.input.is_empty() {
