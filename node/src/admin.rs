@@ -23,6 +23,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::rules::book::{Rulebook, RulesStatus},
     certificate::Certificates,
     http3::Counters,
     observe::{self, Observatory, Snapshot},
@@ -38,6 +39,8 @@ pub struct Desk {
     pub observatory: Arc<Observatory>,
     /// The public certificate.
     pub certificates: Arc<Certificates>,
+    /// The operator's rules.
+    pub rules: Arc<Rulebook>,
     /// What happened over HTTP/3, if it is spoken.
     pub http3: Option<Arc<Counters>>,
     /// Cancelled once the node is about to end.
@@ -73,6 +76,8 @@ pub struct Status {
     pub wanted: usize,
     /// Files that are not given to visitors until then, those of earlier cuts too.
     pub withheld: usize,
+    /// The operator's rules, and why their file is not used if it is not.
+    pub rules: RulesStatus,
     /// Resident memory, bytes.
     pub rss: u64,
     /// The highest it was.
@@ -137,6 +142,7 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
         scrub,
         wanted: desk.sync.scrub.wanted(),
         withheld: site.as_ref().map_or(0, |site| site.withheld().len()),
+        rules: desk.rules.status(),
         rss,
         peak_rss,
         hot: site.map_or(0, |site| site.memory()),
@@ -174,6 +180,7 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         scrub: scrub.clone(),
         wanted: desk.sync.scrub.wanted() as u64,
         withheld: shown.map_or(0, |shown| shown.site.withheld().len() as u64),
+        rules: desk.rules.status(),
         http3: desk.http3.iter().flat_map(|counters| counters.read()).collect(),
     });
     let text = desk.observatory.scrape(snapshot);

@@ -55,6 +55,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What one source may ask for.
     pub admission: BudgetsConfig,
+    /// The file of the operator's rules about requests, beside this one; none if it is not there.
+    pub rules: PathBuf,
     /// What is decided about answers.
     pub site: Policy,
     /// Plain HTTP that leads to the site.
@@ -137,6 +139,7 @@ impl Default for Config {
             proxy_protocol: false,
             limits: LimitsConfig::default(),
             admission: BudgetsConfig::default(),
+            rules: PathBuf::from("rules.toml"),
             site: Policy::default(),
             redirect: RedirectConfig::default(),
             log: AccessConfig::default(),

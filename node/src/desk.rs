@@ -5,6 +5,8 @@
 //! nobody sees a page put together from two cuts. Only requests that say that they are part of the page get that
 //! (`Referer`, and `Sec-Fetch-Dest` where it is sent); whoever asks anew is given what is current.
 
+mod ruling;
+
 use std::{
     cell::{Cell, RefCell},
     hash::{BuildHasher as _, RandomState},
@@ -16,11 +18,15 @@ use std::{
 
 use difusor_proto::{CutKey, Digest};
 
+use self::ruling::Verdict;
 use crate::{
-    admission::budgets::{Budgets, Spent},
+    admission::{
+        budgets::{Budgets, Spent},
+        rules::{Rules, book::Rulebook},
+    },
     block::Block,
     body::Body,
-    engine::{Desk, Refusal, Sink},
+    engine::{Aside, Desk, Refusal, Sink},
     head::{Head, Method},
     observe::{
         AccessLog, Draw, Observatory, Protocol, Sampler, Tally,
@@ -53,6 +59,8 @@ pub struct Station {
     pub access: AccessConfig,
     /// What one source may ask for; `None` is as much as it likes.
     pub budgets: Option<Arc<Budgets>>,
+    /// What the operator decides about requests; `None` is nothing.
+    pub rules: Option<Arc<Rulebook>>,
 }
 
 /// What the connections of one thread share.
@@ -65,6 +73,10 @@ pub struct Counter {
     pub(crate) tally: Arc<Tally>,
     observatory: Arc<Observatory>,
     budgets: Option<Arc<Budgets>>,
+    rulebook: Option<Arc<Rulebook>>,
+    /// The rules as they were at the last tick: looking at them costs a request nothing.
+    rules: RefCell<Option<Arc<Rules>>>,
+    thread: usize,
     sampler: RefCell<Sampler>,
     pages: Pages,
     tick: RefCell<Rc<Tick>>,
@@ -80,6 +92,10 @@ pub struct Visit {
     seed: u64,
     peer: IpAddr,
     protocol: Protocol,
+    /// What a rule does to the connection.
+    aside: Option<Aside>,
+    /// The rule that wants what it decided to be logged.
+    logged: RefCell<Option<Arc<str>>>,
     /// The newest last. Nothing is held for those who never load a page.
     pages: Vec<Page>,
 }
@@ -106,6 +122,7 @@ impl Station {
             observatory: Arc::new(Observatory::new(threads, AccessLog::off())),
             access: AccessConfig::default(),
             budgets: None,
+            rules: None,
         }
     }
 
@@ -122,6 +139,9 @@ impl Station {
             trust: self.trust,
             observatory: self.observatory,
             budgets: self.budgets,
+            rulebook: self.rules,
+            rules: RefCell::default(),
+            thread,
             sampler: RefCell::new(sampler),
             pages,
             tick: RefCell::new(Rc::new(tick)),
@@ -135,9 +155,12 @@ impl Station {
 }
 
 impl Counter {
-    /// Makes the fields of this second, at Unix milliseconds. To be called a few times a second.
+    /// Makes the fields of this second, at Unix milliseconds, and takes up new rules. To be called a few times a second.
     pub fn tick(&self, now: u64) {
         self.instant.set(Instant::now());
+        if let Some(rulebook) = &self.rulebook {
+            self.rules.replace(rulebook.current());
+        }
         if now / 1000 != self.tick.borrow().now / 1000 || self.visits.get() == 0 {
             let cadence = self.serving.with(|shown| shown.map(|shown| shown.cadence(now)).unwrap_or_default());
             *self.tick.borrow_mut() = Rc::new(Tick::new(now, &cadence, &self.policy.fresh));
@@ -152,14 +175,20 @@ impl Counter {
     /// A new connection from this address.
     pub fn visit(self: &Rc<Self>, peer: IpAddr, protocol: Protocol) -> Visit {
         self.visits.set(self.visits.get().wrapping_add(1));
-        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, pages: Vec::new() }
+        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, aside: None, logged: RefCell::default(), pages: Vec::new() }
     }
 }
 
 impl Desk for Visit {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
+        let is_exempt = match self.rule(head, sink) {
+            Verdict::Answered(body) => return body,
+            Verdict::Allowed => true,
+            Verdict::Usual => false,
+        };
         let counter = &*self.counter;
-        let budgets = counter.budgets.as_deref().map(|budgets| (budgets, visitor(&counter.trust, self.peer, head)));
+        let budgets = counter.budgets.as_deref().filter(|_| !is_exempt);
+        let budgets = budgets.map(|budgets| (budgets, visitor(&counter.trust, self.peer, head)));
         if let Some((budgets, visitor)) = budgets
             && let Err(spent) = budgets.ask(visitor, counter.now())
         {
@@ -232,12 +261,21 @@ impl Desk for Visit {
         body
     }
 
+    fn aside(&mut self) -> Option<Aside> {
+        self.aside.take()
+    }
+
     fn handed(&mut self, bytes: u64) {
         self.counter.tally.sent(bytes);
     }
 }
 
 impl Visit {
+    /// True if a rule does something to the connection that nobody asked for yet ([`Desk::aside`]).
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.aside.is_some()
+    }
+
     /// 429 (RFC 6585 section 4): the source has had as much as it may.
     fn too_much(&self, head: &Head<'_>, budgets: &Budgets, spent: Spent, sink: &mut dyn Sink) -> Body {
         let counter = &*self.counter;
@@ -296,10 +334,12 @@ impl Visit {
         if let Some(took) = took {
             counter.tally.head_took(took);
         }
-        if counter.sampler.borrow_mut().wants(draw, status, Instant::now) {
+        let rule = self.logged.take();
+        if rule.is_some() || counter.sampler.borrow_mut().wants(draw, status, Instant::now) {
             let ip = head.map_or(self.peer, |head| visitor(&counter.trust, self.peer, head));
             let (at, cut) = (SystemTime::now(), cut.map(|cut| cut.label));
-            let record = Record { at, ip, protocol: self.protocol, head, status, bytes: body.left(), cut, took };
+            let (protocol, bytes, rule) = (self.protocol, body.left(), rule.as_deref());
+            let record = Record { at, ip, protocol, head, status, bytes, cut, took, rule };
             counter.observatory.log().write(&record);
         }
     }

@@ -19,6 +19,8 @@ use std::{
 
 use difusor_proto::{CutKey, store::Scrubbed};
 
+use crate::admission::rules::book::RulesStatus;
+
 pub use self::{
     journal::{AccessLog, AccessLogError},
     sampler::{Draw, Sampler, Share, ShareError},
@@ -57,6 +59,8 @@ pub struct Snapshot {
     pub wanted: u64,
     /// Files that are not given to visitors until then.
     pub withheld: u64,
+    /// The operator's rules.
+    pub rules: RulesStatus,
     /// What happened over HTTP/3 beside requests, by name; none if it is not spoken.
     pub http3: Vec<(&'static str, u64)>,
 }

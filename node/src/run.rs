@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    admission::budgets::Budgets,
+    admission::{budgets::Budgets, rules::book::Rulebook},
     certificate::Certificates,
     config::Config,
     desk::Station,
@@ -36,7 +36,7 @@ use crate::{
     sync::{self, Refused, Sync},
 };
 
-/// How often the files of the certificate are looked at.
+/// How often the files of the certificate and of the rules are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// How often the HTTP/3 thread looks at the clock for what it sends.
@@ -63,6 +63,7 @@ pub struct Node {
     redirector: Redirector,
     admin: Socket,
     certificates: Arc<Certificates>,
+    rules: Arc<Rulebook>,
     station: Station,
     sync: Arc<Sync>,
     notice: Duration,
@@ -81,6 +82,7 @@ impl Node {
         let chain = config.certificate.clone().unwrap_or_else(|| home.site_certificate());
         let private = config.key.clone().unwrap_or_else(|| home.site_key());
         let certificates = Certificates::load(&chain, &private)?;
+        let rules = Arc::new(Rulebook::open(&home.dir().join(&config.rules))?);
         let listen = ListenerConfig {
             bind: config.public.clone(),
             workers: config.workers,
@@ -126,6 +128,7 @@ impl Node {
             observatory: Arc::clone(&observatory),
             access: config.log.clone(),
             budgets: Some(Arc::new(Budgets::new(&config.admission)?)),
+            rules: Some(Arc::clone(&rules)),
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
@@ -157,7 +160,7 @@ impl Node {
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         let (notice, drain) = (config.notice.0, config.drain.0);
-        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, notice, drain })
+        Ok(Self { ready, listener, http3, redirector, admin, certificates, rules, station, sync, notice, drain })
     }
 
     /// Where it listens.
@@ -171,7 +174,7 @@ impl Node {
     /// # Errors
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, http3, redirector, admin, certificates, station, sync, notice, drain, .. } = self;
+        let Self { listener, http3, redirector, admin, certificates, rules, station, sync, notice, drain, .. } = self;
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
         // The status is the last to go: it says that the node drains.
         let (closing, over) = (CancellationToken::new(), CancellationToken::new());
@@ -179,6 +182,7 @@ impl Node {
             sync: Arc::clone(&sync),
             observatory: Arc::clone(&station.observatory),
             certificates: Arc::clone(&certificates),
+            rules: Arc::clone(&rules),
             http3: http3.as_ref().map(Http3::counters),
             draining: cancel.clone(),
         };
@@ -193,6 +197,7 @@ impl Node {
         let mut redirecting = tokio::spawn(redirector.run(closing.clone()));
         let mut dialling = tokio::spawn(sync::run(sync, closing.clone()));
         let watching = tokio::spawn(certificates.watch(LOOK, closing.clone()));
+        tokio::spawn(rules.watch(LOOK, closing.clone()));
         tokio::spawn(observatory.log().clone().reopen_on_hangup(closing.clone()));
         let behind = thread::Builder::new().name("behind".into());
         let (stop, its_gate) = (closing.clone(), Arc::clone(&gate));

@@ -27,7 +27,8 @@ use crate::{
     admission::shares::Place,
     certificate::H2,
     desk::{Counter, Visit},
-    engine::{Engine, Outbox, State},
+    admission::rules::counts::Held,
+    engine::{Aside, Desk as _, Engine, Outbox, State},
     http1::Http1,
     http2::{Http2, Http2Limits},
     observe::{Failure, Handshake, Protocol},
@@ -89,6 +90,8 @@ enum Broken {
     Crowded,
     #[error("nothing was asked or read for too long")]
     Stalled,
+    #[error("a rule of the operator ends it")]
+    Unwelcome,
 }
 
 /// Where a connection is.
@@ -140,6 +143,8 @@ struct Connection<'a> {
     is_told: bool,
     /// When that was, until it need not be waited for any more.
     parting: Option<Instant>,
+    /// A rule of the operator holds what was answered: nothing is read or sent before it is over.
+    held: Option<Held>,
     /// True while bytes of a body wait to be taken by the socket.
     owes_body: bool,
     /// True if the client sends nothing more.
@@ -181,6 +186,7 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
         is_draining: false,
         is_told: false,
         parting: None,
+        held: None,
         owes_body: false,
         is_ended: false,
     };
@@ -220,6 +226,7 @@ impl Connection<'_> {
         if !self.is_draining && (is_first || self.front.drain.is_cancelled()) && self.drain.as_mut().poll(cx).is_ready()
         {
             self.is_draining = true;
+            self.held = None;
             match &mut self.phase {
                 // The request may be on its way already: the handshake is finished first.
                 Phase::Preamble(_) | Phase::Handshake | Phase::Flushing | Phase::Lingering => {}
@@ -236,6 +243,9 @@ impl Connection<'_> {
                 break;
             }
             let now = Instant::now();
+            if self.held.take_if(|held| held.until() <= now).is_some() {
+                self.beat = now;
+            }
             if self.parting.take_if(|told| *told + PARTING <= now).is_some()
                 && let Phase::Open { engine, .. } = &mut self.phase
             {
@@ -246,6 +256,7 @@ impl Connection<'_> {
                 // Phones leave their network without saying so: whoever is silent for long is asked, once.
                 if let Phase::Open { engine, .. } = &mut self.phase
                     && engine.state() == State::Idle
+                    && self.held.is_none()
                 {
                     engine.ping();
                 }
@@ -267,6 +278,9 @@ impl Connection<'_> {
     /// When this connection is overdue.
     fn deadline(&self) -> Instant {
         let limits = &self.front.limits;
+        if let Some(held) = &self.held {
+            return held.until();
+        }
         let end = match &self.phase {
             Phase::Preamble(_) | Phase::Handshake => self.accepted + limits.handshake,
             Phase::Open { .. } if self.requests == 0 => self.accepted + limits.head,
@@ -303,6 +317,9 @@ impl Connection<'_> {
 
     /// Reads what came, lets the protocol answer, and sends what there is: each at most once.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, Broken> {
+        if self.held.is_some() {
+            return Ok(Turn::Rested);
+        }
         let mut moved = self.read(cx)?;
         if !moved && self.is_at_rest() {
             return Ok(Turn::Rested);
@@ -314,6 +331,16 @@ impl Connection<'_> {
             _ => {}
         }
         moved |= self.talk();
+        match self.desk.aside() {
+            None => {}
+            Some(Aside::Closed) => return Err(Broken::Unwelcome),
+            Some(Aside::Held(held)) => {
+                self.timer.as_mut().reset(held.until().into());
+                let _ = self.timer.as_mut().poll(cx);
+                self.held = Some(held);
+                return Ok(Turn::Rested);
+            }
+        }
         // Whatever came with the end of the handshake was asked before the client could know.
         if self.is_draining
             && self.parting.is_none()
@@ -472,6 +499,9 @@ impl Connection<'_> {
                 self.requests = engine.requests();
                 self.beat = self.front.counter.now();
                 moved = true;
+            }
+            if self.desk.is_set_aside() {
+                break false;
             }
             // What the handshake has to say, or what the socket did not take, goes first.
             if self.tls.wants_write() {

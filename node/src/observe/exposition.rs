@@ -48,6 +48,7 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
         self.requests(&mut page)?;
+        self.rules(&mut page)?;
         self.connections(&mut page)?;
         self.cut(&mut page)?;
         self.disk(&mut page)?;
@@ -85,6 +86,20 @@ impl Scrape {
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)
+    }
+
+    fn rules(&self, page: &mut Page<'_>) -> fmt::Result {
+        let rules = &self.snapshot.rules;
+        page.counters(
+            "difusor_rule_requests",
+            "Requests that a rule of the operator decided about, by the rule and by what came of them",
+            rules.counts.iter().map(|(rule, outcome, n)| ([("rule", rule.as_str()), ("outcome", outcome.as_str())], *n)),
+        )?;
+        page.gauge("difusor_rules", None, "Rules of the operator that hold", rules.rules as u64)?;
+        page.gauge("difusor_rules_held", None, "Answers that rules hold now", rules.held)?;
+        page.counter("difusor_rules_refused", None, "Times that a file of rules could not be used", rules.refused)?;
+        let help = "1 while the file of the rules cannot be used, and those of before go on";
+        page.gauge("difusor_rules_stale", None, help, u32::from(rules.error.is_some()))
     }
 
     fn connections(&self, page: &mut Page<'_>) -> fmt::Result {
