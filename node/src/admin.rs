@@ -7,7 +7,7 @@ use std::{
     net::TcpListener as Socket,
     sync::{Arc, PoisonError, atomic::Ordering},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -23,6 +23,8 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::rules::book::{Rulebook, RulesStatus},
+    admission::{offenders::Ban, overload::Overload},
     certificate::Certificates,
     http3::Counters,
     insight::report::Report,
@@ -30,6 +32,9 @@ use crate::{
     observe::{self, Observatory, Snapshot},
     sync::Sync,
 };
+
+/// Bans that are shown: more than anyone reads, and less than what would take long to be sent.
+const LISTED: usize = 1000;
 
 /// What the status is about.
 #[derive(Clone)]
@@ -40,8 +45,12 @@ pub struct Desk {
     pub observatory: Arc<Observatory>,
     /// The public certificate.
     pub certificates: Arc<Certificates>,
+    /// The operator's rules.
+    pub rules: Arc<Rulebook>,
     /// What happened over HTTP/3, if it is spoken.
     pub http3: Option<Arc<Counters>>,
+    /// What is given up when there is too much to do.
+    pub overload: Overload,
     /// Offenders that the kernel drops, if it does.
     pub blocklist: Option<Arc<Blocklist>>,
     /// Cancelled once the node is about to end.
@@ -77,6 +86,8 @@ pub struct Status {
     pub wanted: usize,
     /// Files that are not given to visitors until then, those of earlier cuts too.
     pub withheld: usize,
+    /// The operator's rules, and why their file is not used if it is not.
+    pub rules: RulesStatus,
     /// Resident memory, bytes.
     pub rss: u64,
     /// The highest it was.
@@ -119,6 +130,7 @@ async fn serve(desk: Desk, socket: Socket, cancel: CancellationToken) -> std::io
         .route("/status", get(status))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/offenders", get(offenders))
         .with_state(desk);
     axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await }).await
 }
@@ -143,11 +155,18 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
         scrub,
         wanted: desk.sync.scrub.wanted(),
         withheld: site.as_ref().map_or(0, |site| site.withheld().len()),
+        rules: desk.rules.status(),
         rss,
         peak_rss,
         hot: site.map_or(0, |site| site.memory()),
         insight: Report::clone(&desk.observatory.insight().report()),
     })
+}
+
+/// Who is banned now, the longest first, and what for.
+async fn offenders(State(desk): State<Desk>) -> Json<Vec<Ban>> {
+    let offenders = desk.sync.door.offenders();
+    Json(offenders.map_or_else(Vec::new, |offenders| offenders.list(Instant::now(), LISTED)))
 }
 
 /// 200 for a node that should get visitors, 503 for one that should not.
@@ -168,6 +187,9 @@ async fn metrics(State(desk): State<Desk>) -> Response {
     let scrub = Arc::clone(&desk.sync.scrub);
     let scrub = tokio::task::spawn_blocking(move || scrub.view()).await.unwrap_or_default();
     let serving = &desk.sync.gate.serving;
+    let offenders = desk.sync.door.offenders();
+    let bans = offenders.into_iter().flat_map(|offenders| offenders.banned());
+    let (places, taken) = desk.overload.places();
     let snapshot = serving.with(|shown| Snapshot {
         cut: shown.map(|shown| shown.site.cut()),
         flips: serving.flips(),
@@ -181,7 +203,11 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         scrub: scrub.clone(),
         wanted: desk.sync.scrub.wanted() as u64,
         withheld: shown.map_or(0, |shown| shown.site.withheld().len() as u64),
+        rules: desk.rules.status(),
         http3: desk.http3.iter().flat_map(|counters| counters.read()).collect(),
+        bans: bans.map(|(offence, n)| (offence.name(), n)).collect(),
+        banned: offenders.map_or(0, |offenders| offenders.list(Instant::now(), usize::MAX).len() as u64),
+        places: Some((places as u64, taken as u64, desk.overload.level().into())),
         kernel: desk.blocklist.as_ref().map(|list| list.view()),
     });
     let text = desk.observatory.scrape(snapshot);

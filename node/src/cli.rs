@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
 
+mod rules;
+
 use std::{
     ffi::OsString,
     io::IsTerminal as _,
@@ -18,6 +20,7 @@ use difusor_proto::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::rules::book::Rulebook,
     config::{Config, TEMPLATE},
     enrol,
     harden::Harden,
@@ -34,13 +37,13 @@ const EXIT_CONFIG: u8 = 64;
 #[command(
     name = "difusor-node",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 64 bad configuration.\n\nFirst steps: `join TOKEN` with the token of `difusor-coordinator invite`, then `run`."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a request that `rules test` was asked about is refused, 64 bad configuration or rules.\n\nFirst steps: `join TOKEN` with the token of `difusor-coordinator invite`, then `run`."
 )]
 struct Cli {
     /// Configuration file; everything else of the node lies in its folder
     #[arg(long, global = true, default_value = "difusor-node/node.toml", env = "DIFUSOR_NODE_CONFIG")]
     config: PathBuf,
-    /// Read and validate the configuration and the certificates, and end
+    /// Read and validate the configuration, the certificates and the rules, and end
     #[arg(long)]
     check: bool,
     #[command(subcommand)]
@@ -66,6 +69,9 @@ enum Do {
     Operator(Operator),
     /// The packet filter and the kernel settings that this node should stand behind
     Harden(Harden),
+    /// Try the operator's rules about requests
+    #[command(subcommand)]
+    Rules(rules::Asked),
 }
 
 /// Runs the command line.
@@ -113,6 +119,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             eprintln!("error: {error}");
             return Ok(EXIT_CONFIG.into());
         }
+        if let Err(error) = Rulebook::open(&home.dir().join(&config.rules)) {
+            eprintln!("error: {error}");
+            return Ok(EXIT_CONFIG.into());
+        }
         println!("{} is valid", cli.config.display());
         return Ok(ExitCode::SUCCESS);
     }
@@ -130,6 +140,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("This machine is node {} in zone {}.", identity.node, identity.zone);
             println!("Next: difusor-node --config {} run", cli.config.display());
         }
+        Some(Do::Rules(asked)) => return rules::run(&asked, &home.dir().join(&config.rules), &config.proxies),
         Some(Do::Run) => run(&home, &config).await?,
         Some(Do::Harden(harden)) => {
             let said = harden.run(&config)?;

@@ -57,6 +57,8 @@ pub struct Config {
     pub admission: BudgetsConfig,
     /// Offenders that are given to the kernel.
     pub kernel: KernelConfig,
+    /// The file of the operator's rules about requests, beside this one; none if it is not there.
+    pub rules: PathBuf,
     /// What is decided about answers.
     pub site: Policy,
     /// Plain HTTP that leads to the site.
@@ -151,6 +153,7 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             admission: BudgetsConfig::default(),
             kernel: KernelConfig::default(),
+            rules: PathBuf::from("rules.toml"),
             site: Policy::default(),
             redirect: RedirectConfig::default(),
             log: AccessConfig::default(),

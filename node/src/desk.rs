@@ -5,6 +5,8 @@
 //! nobody sees a page put together from two cuts. Only requests that say that they are part of the page get that
 //! (`Referer`, and `Sec-Fetch-Dest` where it is sent); whoever asks anew is given what is current.
 
+mod ruling;
+
 use std::{
     cell::{Cell, RefCell},
     hash::{BuildHasher as _, RandomState},
@@ -16,16 +18,18 @@ use std::{
 
 use difusor_proto::{CutKey, Digest};
 
+use self::ruling::Verdict;
 use crate::{
     admission::{
         budgets::{Budgets, Spent},
         door::Door,
         offenders::Offence,
         overload::{BULK, Load, Overload, PROBE, Rank},
+        rules::{Rules, book::Rulebook},
     },
     block::Block,
     body::Body,
-    engine::{Desk, Refusal, Sink},
+    engine::{Aside, Desk, Refusal, Sink},
     head::{Head, Method},
     insight::{Meter, window::Asked},
     observe::{
@@ -65,6 +69,8 @@ pub struct Station {
     pub door: Door,
     /// What is given up when there is too much to do.
     pub overload: Overload,
+    /// What the operator decides about requests; `None` is nothing.
+    pub rules: Option<Arc<Rulebook>>,
 }
 
 /// What the connections of one thread share.
@@ -78,6 +84,10 @@ pub struct Counter {
     observatory: Arc<Observatory>,
     pub(crate) door: Door,
     pub(crate) load: Load,
+    rulebook: Option<Arc<Rulebook>>,
+    /// The rules as they were at the last tick: looking at them costs a request nothing.
+    rules: RefCell<Option<Arc<Rules>>>,
+    thread: usize,
     sampler: RefCell<Sampler>,
     meter: Meter,
     pages: Pages,
@@ -96,6 +106,10 @@ pub struct Visit {
     protocol: Protocol,
     /// Requests that were refused since one was answered.
     refused: u32,
+    /// What a rule does to the connection.
+    aside: Option<Aside>,
+    /// The rule that wants what it decided to be logged.
+    logged: RefCell<Option<Arc<str>>>,
     /// The newest last. Nothing is held for those who never load a page.
     pages: Vec<Page>,
 }
@@ -123,6 +137,7 @@ impl Station {
             access: AccessConfig::default(),
             door: Door::default(),
             overload: Overload::default(),
+            rules: None,
         }
     }
 
@@ -142,6 +157,9 @@ impl Station {
             observatory: self.observatory,
             door: self.door,
             load: Load::new(self.overload),
+            rulebook: self.rules,
+            rules: RefCell::default(),
+            thread,
             sampler: RefCell::new(sampler),
             meter,
             pages,
@@ -156,10 +174,13 @@ impl Station {
 }
 
 impl Counter {
-    /// Makes the fields of this second, at Unix milliseconds. To be called a few times a second.
+    /// Makes the fields of this second, at Unix milliseconds, and takes up new rules. To be called a few times a second.
     pub fn tick(&self, now: u64) {
         self.instant.set(Instant::now());
         self.meter.tick(now);
+        if let Some(rulebook) = &self.rulebook {
+            self.rules.replace(rulebook.current());
+        }
         if now / 1000 != self.tick.borrow().now / 1000 || self.visits.get() == 0 {
             let cadence = self.serving.with(|shown| shown.map(|shown| shown.cadence(now)).unwrap_or_default());
             *self.tick.borrow_mut() = Rc::new(Tick::new(now, &cadence, &self.policy.fresh));
@@ -190,15 +211,29 @@ impl Counter {
     /// A new connection from this address.
     pub fn visit(self: &Rc<Self>, peer: IpAddr, protocol: Protocol) -> Visit {
         self.visits.set(self.visits.get().wrapping_add(1));
-        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, refused: 0, pages: Vec::new() }
+        Visit {
+            counter: Rc::clone(self),
+            seed: self.visits.get(),
+            peer,
+            protocol,
+            refused: 0,
+            aside: None,
+            logged: RefCell::default(),
+            pages: Vec::new(),
+        }
     }
 }
 
 impl Desk for Visit {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
+        let is_exempt = match self.rule(head, sink) {
+            Verdict::Answered(body) => return body,
+            Verdict::Allowed => true,
+            Verdict::Usual => false,
+        };
         let counter = &*self.counter;
         let visitor = visitor(&counter.trust, self.peer, head);
-        if let Some(budgets) = counter.door.budgets()
+        if let Some(budgets) = counter.door.budgets().filter(|_| !is_exempt)
             && let Err(spent) = budgets.ask(visitor, counter.now())
         {
             // A proxy asks for many.
@@ -230,7 +265,7 @@ impl Desk for Visit {
             let (body, outcome) = respond(&scene, head, sink);
             (body, outcome, site.map(Site::cut), of_page)
         });
-        if let Some(budgets) = counter.door.budgets() {
+        if let Some(budgets) = counter.door.budgets().filter(|_| !is_exempt) {
             budgets.give(visitor, body.left(), counter.now());
         }
         let body = match outcome.rank {
@@ -285,6 +320,10 @@ impl Desk for Visit {
         body
     }
 
+    fn aside(&mut self) -> Option<Aside> {
+        self.aside.take()
+    }
+
     fn handed(&mut self, bytes: u64) {
         self.counter.tally.sent(bytes);
     }
@@ -295,6 +334,11 @@ impl Desk for Visit {
 }
 
 impl Visit {
+    /// True if a rule does something to the connection that nobody asked for yet ([`Desk::aside`]).
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.aside.is_some()
+    }
+
     /// 429 (RFC 6585 section 4): the source has had as much as it may.
     fn too_much(&self, head: &Head<'_>, budgets: &Budgets, spent: Spent, sink: &mut dyn Sink) -> Body {
         let counter = &*self.counter;
@@ -362,9 +406,11 @@ impl Visit {
         if let Some(took) = took {
             counter.tally.head_took(took);
         }
-        if counter.sampler.borrow_mut().wants(draw, status, Instant::now) {
+        let rule = self.logged.take();
+        if rule.is_some() || counter.sampler.borrow_mut().wants(draw, status, Instant::now) {
             let (at, cut) = (SystemTime::now(), cut.map(|cut| cut.label));
-            let record = Record { at, ip, protocol: self.protocol, head, status, bytes: body.left(), cut, took };
+            let (protocol, bytes, rule) = (self.protocol, body.left(), rule.as_deref());
+            let record = Record { at, ip, protocol, head, status, bytes, cut, took, rule };
             counter.observatory.log().write(&record);
         }
     }

@@ -6,7 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{block::Block, body::Body, head::Head};
+use crate::{admission::rules::counts::Held, block::Block, body::Body, head::Head};
 
 /// Pieces shorter than this are copied: that costs less than counting their owners.
 const SHARE_FROM: usize = 1024;
@@ -19,6 +19,11 @@ pub trait Desk {
     /// The same for a request that is none, or is beyond a limit of the protocol.
     fn refuse(&mut self, refusal: Refusal, sink: &mut dyn Sink) -> Body;
 
+    /// What is to be done with the connection on which an answer was given, asked for once behind each.
+    fn aside(&mut self) -> Option<Aside> {
+        None
+    }
+
     /// So many bytes of a body were handed to the connection. Only from those that have no [`Outbox`], which counts them.
     fn handed(&mut self, _bytes: u64) {}
 
@@ -26,6 +31,15 @@ pub trait Desk {
     fn is_done(&self) -> bool {
         false
     }
+}
+
+/// What an operator's rule does to a connection, beside the answer.
+#[derive(Debug)]
+pub enum Aside {
+    /// The answer is not sent, and nothing else is read, before this is over.
+    Held(Held),
+    /// It ends, and the answer is not sent at all.
+    Closed,
 }
 
 /// Where the head of an answer is written: the engine's own encoding of it.

@@ -1,7 +1,7 @@
-//! The head of a request, as every protocol version gives it: only what an answer can depend on.
+//! The head of a request, as every protocol version gives it: only what an answer, or a rule, can depend on.
 //!
 //! The three protocol engines fill it from their own bytes without copying, and nothing behind it knows which one did.
-//! Fields that no answer depends on are not kept, so a client cannot make a head cost more than its bytes.
+//! What else there is is not kept, so a client cannot make a head cost more than its bytes.
 
 /// What is asked of a target (RFC 9110 section 9).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +74,16 @@ impl<'a> Lines<'a> {
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $field:ident $variant:ident $name:literal,)*) => {
-        /// A field that an answer can depend on.
+        /// A field that an answer can depend on, or a rule of the operator.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Field {
             $($(#[$doc])* $variant,)*
         }
 
         impl Field {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
             /// The field of this name, in any case; `None` if nothing depends on it.
             pub fn from_name(name: &[u8]) -> Option<Self> {
                 // The length decides nearly always, so that most names are compared with one candidate or none.
@@ -157,6 +160,18 @@ fields! {
     forwarded Forwarded "forwarded",
     /// What proxies wrote before RFC 7239.
     x_forwarded_for XForwardedFor "x-forwarded-for",
+    /// RFC 9110 section 12.5.1. This and what follows tell programs from browsers, and are only for rules.
+    accept Accept "accept",
+    /// RFC 9110 section 12.5.4.
+    accept_language AcceptLanguage "accept-language",
+    /// RFC 9110 section 7.6.3.
+    via Via "via",
+    /// Fetch Metadata, section 2.2.
+    sec_fetch_mode SecFetchMode "sec-fetch-mode",
+    /// Fetch Metadata, section 2.3.
+    sec_fetch_site SecFetchSite "sec-fetch-site",
+    /// User-Agent Client Hints, section 3.1.
+    sec_ch_ua SecChUa "sec-ch-ua",
 }
 
 #[cfg(test)]

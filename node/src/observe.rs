@@ -19,7 +19,7 @@ use std::{
 
 use difusor_proto::{CutKey, store::Scrubbed};
 
-use crate::{insight::Insight, kernel::KernelView};
+use crate::{admission::rules::book::RulesStatus, insight::Insight, kernel::KernelView};
 
 pub use self::{
     journal::{AccessLog, AccessLogError},
@@ -60,8 +60,16 @@ pub struct Snapshot {
     pub wanted: u64,
     /// Files that are not given to visitors until then.
     pub withheld: u64,
+    /// The operator's rules.
+    pub rules: RulesStatus,
     /// What happened over HTTP/3 beside requests, by name; none if it is not spoken.
     pub http3: Vec<(&'static str, u64)>,
+    /// Times that someone was banned, by what for.
+    pub bans: Vec<(&'static str, u64)>,
+    /// Bans now.
+    pub banned: u64,
+    /// Places for downloads, how many are taken, and what is given up.
+    pub places: Option<(u64, u64, u32)>,
     /// Offenders that the kernel drops; none if it does not.
     pub kernel: Option<KernelView>,
 }

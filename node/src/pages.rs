@@ -70,6 +70,8 @@ pub enum Kind {
     NotFound,
     /// Anything but reading (RFC 9110 section 15.5.6 wants `Allow`).
     MethodNotAllowed,
+    /// A rule of the operator.
+    Forbidden,
     /// The client refuses every form that there is. What there is depends on the field, hence `Vary`.
     NotAcceptable,
     /// A condition of the request does not hold (RFC 9110 section 15.5.13).
@@ -105,7 +107,7 @@ const fn page(status: u16, class: Class, extra: &'static [(&'static str, &'stati
 }
 
 /// In the order of [`Kind`].
-const ALL: [Page; 16] = [
+const ALL: [Page; 17] = [
     page(
         404,
         Class::Missing,
@@ -118,6 +120,7 @@ const ALL: [Page; 16] = [
         &[("allow", "GET, HEAD, OPTIONS")],
         html!("405", "aquí solo se puede leer.", "this site can only be read."),
     ),
+    page(403, Class::Never, &[], html!("403", "esto no se da aquí.", "this is not given here.")),
     page(
         406,
         Class::Never,
@@ -226,6 +229,7 @@ mod tests {
         for (kind, status) in [
             (Kind::NotFound, 404),
             (Kind::MethodNotAllowed, 405),
+            (Kind::Forbidden, 403),
             (Kind::NotAcceptable, 406),
             (Kind::PreconditionFailed, 412),
             (Kind::Misdirected, 421),

@@ -13,12 +13,15 @@ use difusor_proto::{
     tls,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::oneshot, task::LocalSet};
+use tokio::{
+    sync::{broadcast, oneshot},
+    task::LocalSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    admission::{door::Door, overload::Overload},
+    admission::{door::Door, offenders::Ban, overload::Overload, rules::book::Rulebook},
     certificate::Certificates,
     config::Config,
     desk::Station,
@@ -38,7 +41,7 @@ use crate::{
     sync::{self, Refused, Sync},
 };
 
-/// How often the files of the certificate are looked at.
+/// How often the files of the certificate and of the rules are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// How often the HTTP/3 thread looks at the clock for what it sends.
@@ -65,6 +68,7 @@ pub struct Node {
     redirector: Redirector,
     admin: Socket,
     certificates: Arc<Certificates>,
+    rules: Arc<Rulebook>,
     station: Station,
     sync: Arc<Sync>,
     blocklist: Option<Arc<Blocklist>>,
@@ -84,6 +88,7 @@ impl Node {
         let chain = config.certificate.clone().unwrap_or_else(|| home.site_certificate());
         let private = config.key.clone().unwrap_or_else(|| home.site_key());
         let certificates = Certificates::load(&chain, &private)?;
+        let rules = Arc::new(Rulebook::open(&home.dir().join(&config.rules))?);
         let listen = ListenerConfig {
             bind: config.public.clone(),
             workers: config.workers,
@@ -130,6 +135,7 @@ impl Node {
             access: config.log.clone(),
             door: Door::new(&config.admission, &config.proxies)?,
             overload: Overload::default(),
+            rules: Some(Arc::clone(&rules)),
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
@@ -163,7 +169,20 @@ impl Node {
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         let (notice, drain) = (config.notice.0, config.drain.0);
-        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, blocklist, notice, drain })
+        Ok(Self {
+            ready,
+            listener,
+            http3,
+            redirector,
+            admin,
+            certificates,
+            rules,
+            station,
+            sync,
+            blocklist,
+            notice,
+            drain,
+        })
     }
 
     /// Where it listens.
@@ -177,8 +196,8 @@ impl Node {
     /// # Errors
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, http3, redirector, admin, certificates, station, sync, blocklist, notice, drain, .. } =
-            self;
+        let Self { listener, http3, redirector, admin, certificates, rules, station, sync, blocklist, .. } = self;
+        let (notice, drain) = (self.notice, self.drain);
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
         // The status is the last to go: it says that the node drains.
         let (closing, over) = (CancellationToken::new(), CancellationToken::new());
@@ -186,10 +205,15 @@ impl Node {
             sync: Arc::clone(&sync),
             observatory: Arc::clone(&station.observatory),
             certificates: Arc::clone(&certificates),
+            rules: Arc::clone(&rules),
             http3: http3.as_ref().map(Http3::counters),
-            blocklist,
+            overload: station.overload.clone(),
+            blocklist: blocklist.clone(),
             draining: cancel.clone(),
         };
+        if let (Some(offenders), Some(blocklist)) = (station.door.offenders(), blocklist) {
+            tokio::spawn(closing.clone().run_until_cancelled_owned(hand_over(offenders.news(), blocklist)));
+        }
         let mut status = admin::spawn(desk, admin, over.clone())?;
         let observatory = Arc::clone(&station.observatory);
         let (serving, events) = (Arc::clone(&station.serving), http3.as_ref().map(Http3::counters));
@@ -203,6 +227,7 @@ impl Node {
         let mut redirecting = tokio::spawn(redirector.run(closing.clone()));
         let mut dialling = tokio::spawn(sync::run(sync, closing.clone()));
         let watching = tokio::spawn(certificates.watch(LOOK, closing.clone()));
+        tokio::spawn(rules.watch(LOOK, closing.clone()));
         tokio::spawn(observatory.log().clone().reopen_on_hangup(closing.clone()));
         let behind = thread::Builder::new().name("behind".into());
         let (stop, its_gate) = (closing.clone(), Arc::clone(&gate));
@@ -246,6 +271,20 @@ impl Node {
         match ended {
             Some(part) if !asked => anyhow::bail!("{part} ended: this is a defect, see the log"),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Whoever is banned is dropped by the kernel, as long as the ban is.
+async fn hand_over(mut news: broadcast::Receiver<Ban>, blocklist: Arc<Blocklist>) {
+    loop {
+        match news.recv().await {
+            // Counted if it is not entered: the node goes on refusing by itself.
+            Ok(ban) => drop(blocklist.block(ban.network, Duration::from_secs(ban.seconds))),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "more bans at once than can be handed to the kernel");
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
         }
     }
 }

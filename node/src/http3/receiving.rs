@@ -41,6 +41,11 @@ impl Room {
         self.control.set((self.control.get() + CONTROL_BYTES_OF_REQUEST).min(CONTROL_BYTES));
     }
 
+    /// Closes the connection without a word: a rule of the operator wants that.
+    pub(super) fn close(&self) {
+        self.quic.close(Code::NoError.into(), b"");
+    }
+
     /// Closes the connection: the client broke the protocol.
     pub(super) fn violated(&self, code: Code) {
         if self.quic.close_reason().is_none() {

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use quinn::SendStream;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use super::{
     code::Code,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     body::{Body, Urgency},
-    engine::Refusal,
+    engine::{Aside, Refusal},
     fields::request::{self, Flaw},
     head::{Head, Method},
 };
@@ -70,6 +70,8 @@ struct Answer {
     urgency: Option<Urgency>,
     /// The client asked for the head alone.
     bodiless: bool,
+    /// What a rule does to the connection.
+    aside: Option<Aside>,
 }
 
 /// Reads, answers, sends.
@@ -87,7 +89,14 @@ pub(super) async fn serve(mut stream: Receiving, sending: SendStream, under_way:
         }
     };
     let ending = match made {
+        Ok(Answer { aside: Some(Aside::Closed), .. }) => {
+            stream.room().close();
+            Ending::CutOff
+        }
         Ok(answer) => {
+            if let Some(Aside::Held(held)) = answer.aside {
+                sleep_until(held.until().into()).await;
+            }
             // What else the request has is not read.
             drop(stream);
             reply.send(answer.head, answer.body, answer.urgency, answer.bodiless, &under_way).await
@@ -145,7 +154,9 @@ fn answer(section: &[u8], is_all: impl FnOnce() -> bool, session: &Session) -> R
         Err(Flaw::Refused(refusal)) => return refused(refusal),
     }
     let mut encoder = Encoder::new();
-    let body = session.desk().answer(&head, &mut encoder);
+    let mut desk = session.desk();
+    let body = desk.answer(&head, &mut encoder);
+    let aside = desk.aside();
     let urgency = priority::asked(&head.priority);
-    Ok(Answer { head: encoder, body, urgency, bodiless })
+    Ok(Answer { head: encoder, body, urgency, bodiless, aside })
 }

@@ -30,12 +30,13 @@ use crate::{
     admission::{
         door::Unwelcome,
         offenders::Offence,
+        rules::counts::Held,
         shares::Place,
         turns::{Ticket, Turns, Work},
     },
     certificate::H2,
     desk::{Counter, Visit},
-    engine::{Desk as _, Engine, Outbox, State},
+    engine::{Aside, Desk as _, Engine, Outbox, State},
     http1::Http1,
     http2::{Http2, Http2Limits},
     observe::{Failure, Handshake, Protocol},
@@ -112,6 +113,8 @@ enum Broken {
     Unwelcome(Unwelcome),
     #[error("nothing was asked or read for too long")]
     Stalled,
+    #[error("a rule of the operator ends it")]
+    Ruled,
 }
 
 /// Where a connection is.
@@ -190,6 +193,8 @@ struct Connection<'a> {
     is_told: bool,
     /// When that was, until it need not be waited for any more.
     parting: Option<Instant>,
+    /// A rule of the operator holds what was answered: nothing is read or sent before it is over.
+    held: Option<Held>,
     /// True while bytes of a body wait to be taken by the socket.
     owes_body: bool,
     /// Bytes of bodies, encrypted, that the socket took.
@@ -240,6 +245,7 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
         is_draining: false,
         is_told: false,
         parting: None,
+        held: None,
         owes_body: false,
         taken: 0,
         pace: None,
@@ -311,6 +317,9 @@ impl Connection<'_> {
 
     /// Reads what came, lets the protocol answer, and sends what there is: each at most once.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, Broken> {
+        if self.held.is_some() {
+            return Ok(Turn::Rested);
+        }
         let mut moved = self.read(cx)?;
         if !moved && self.is_at_rest() {
             return Ok(Turn::Rested);
@@ -326,6 +335,16 @@ impl Connection<'_> {
             return Err(Broken::Unwelcome(Unwelcome::Banned));
         }
         self.is_draining |= self.desk.is_done();
+        match self.desk.aside() {
+            None => {}
+            Some(Aside::Closed) => return Err(Broken::Ruled),
+            Some(Aside::Held(held)) => {
+                self.timer.as_mut().reset(held.until().into());
+                let _ = self.timer.as_mut().poll(cx);
+                self.held = Some(held);
+                return Ok(Turn::Rested);
+            }
+        }
         // Whatever came with the end of the handshake was asked before the client could know.
         if self.is_draining
             && self.parting.is_none()
@@ -487,6 +506,9 @@ impl Connection<'_> {
                 self.beat = self.front.counter.now();
                 moved = true;
                 self.is_unwelcome = self.front.counter.door.is_banned(self.peer, self.beat);
+            }
+            if self.desk.is_set_aside() {
+                break false;
             }
             // What the handshake has to say, or what the socket did not take, goes first.
             if self.tls.wants_write() {

@@ -110,6 +110,8 @@ pub struct Record<'a> {
     pub cut: Option<CutLabel>,
     /// How long it took, if that was measured: only those drawn are ([`super::Draw::timed`]).
     pub took: Option<Duration>,
+    /// The rule of the operator that has it logged.
+    pub rule: Option<&'a str>,
 }
 
 /// The names and the order of what stands in a line.
@@ -133,6 +135,8 @@ struct Line<'a> {
     user_agent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
 }
 
 impl Record<'_> {
@@ -151,6 +155,7 @@ impl Record<'_> {
             referer: self.head.and_then(|head| referer(&head.referer)),
             user_agent: self.head.and_then(|head| text(&head.user_agent)),
             ms: self.took.map(|took| took.as_micros() as f64 / 1000.0),
+            rule: self.rule,
         };
         let mut line = serde_json::to_string(&line).unwrap_or_default();
         line.push('\n');
@@ -200,6 +205,7 @@ mod tests {
             bytes: 1234,
             cut: Some("20210606_2240".parse().unwrap()),
             took: Some(Duration::from_micros(1_250)),
+            rule: None,
         }
     }
 
@@ -220,10 +226,10 @@ mod tests {
              \"referer\":\"https://portal.example/page\",\"user_agent\":\"Mozilla/5.0 (X11; \\\"Linux\\\")\",\
              \"ms\":1.25}\n"
         );
-        let bare = Record { cut: None, took: None, status: 400, ..record(None) };
+        let bare = Record { cut: None, took: None, status: 400, rule: Some("a"), ..record(None) };
         assert_eq!(
             value(&bare.line(Addresses::None)),
-            json!({"time": "2021-06-06T22:40:00.123Z", "protocol": "h2", "status": 400, "bytes": 1234})
+            json!({"time": "2021-06-06T22:40:00.123Z", "protocol": "h2", "status": 400, "bytes": 1234, "rule": "a"})
         );
     }
 

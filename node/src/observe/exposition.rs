@@ -56,6 +56,8 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
         self.requests(&mut page)?;
+        self.rules(&mut page)?;
+        self.admission(&mut page)?;
         self.connections(&mut page)?;
         self.cut(&mut page)?;
         self.disk(&mut page)?;
@@ -100,6 +102,38 @@ impl Scrape {
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)
+    }
+
+    fn admission(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Snapshot { bans, banned, places, .. } = &self.snapshot;
+        page.counters(
+            "difusor_bans",
+            "Times that a source or a network was banned for a while, by what for",
+            bans.iter().map(|(offence, n)| ([("offence", *offence)], *n)),
+        )?;
+        page.gauge("difusor_banned", None, "Sources and networks that are banned now", *banned)?;
+        let Some((places, taken, level)) = places else { return Ok(()) };
+        page.gauge("difusor_downloads_places", None, "Downloads that may be under way at once", *places)?;
+        page.gauge("difusor_downloads", None, "Downloads under way", *taken)?;
+        let help = "What is given up when there is too much to do: 1 downloads and assets, 2 new connections as well";
+        page.gauge("difusor_shedding_level", None, help, *level)
+    }
+
+    fn rules(&self, page: &mut Page<'_>) -> fmt::Result {
+        let rules = &self.snapshot.rules;
+        page.counters(
+            "difusor_rule_requests",
+            "Requests that a rule of the operator decided about, by the rule and by what came of them",
+            rules
+                .counts
+                .iter()
+                .map(|(rule, outcome, n)| ([("rule", rule.as_str()), ("outcome", outcome.as_str())], *n)),
+        )?;
+        page.gauge("difusor_rules", None, "Rules of the operator that hold", rules.rules as u64)?;
+        page.gauge("difusor_rules_held", None, "Answers that rules hold now", rules.held)?;
+        page.counter("difusor_rules_refused", None, "Times that a file of rules could not be used", rules.refused)?;
+        let help = "1 while the file of the rules cannot be used, and those of before go on";
+        page.gauge("difusor_rules_stale", None, help, u32::from(rules.error.is_some()))
     }
 
     fn connections(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -304,6 +338,8 @@ mod tests {
 
     use difusor_proto::{CutKey, Digest, store::Scrubbed};
 
+    use crate::admission::rules::book::RulesStatus;
+
     use super::{
         super::{AccessLog, Observatory},
         *,
@@ -373,6 +409,10 @@ mod tests {
             wanted: 1,
             withheld: 1,
             http3: vec![("retries", 5)],
+            rules: RulesStatus::default(),
+            bans: vec![("abuse", 4)],
+            banned: 2,
+            places: Some((1024, 7, 1)),
             kernel: Some(KernelView { entries: 3, failed: 1, packets: 9, bytes: 540, ..KernelView::default() }),
         });
         let (samples, types) = read(&text);
@@ -394,6 +434,11 @@ mod tests {
             ("difusor_kernel_dropped_packets_total", 9.0),
             ("difusor_kernel_dropped_bytes_total", 540.0),
             ("difusor_http3_events_total{event=\"retries\"}", 5.0),
+            ("difusor_bans_total{offence=\"abuse\"}", 4.0),
+            ("difusor_banned", 2.0),
+            ("difusor_downloads_places", 1024.0),
+            ("difusor_downloads", 7.0),
+            ("difusor_shedding_level", 1.0),
             ("difusor_connections_open", 1.0),
             ("difusor_connections_total", 2.0),
             ("difusor_connections_ended_total{reason=\"refused\"}", 1.0),

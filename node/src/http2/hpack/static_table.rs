@@ -42,9 +42,9 @@ pub(super) const TABLE: [Known; LEN] = [
     status("500"),
     other("accept-charset"),
     known(Name::Field(Field::AcceptEncoding), "accept-encoding", "gzip, deflate"),
-    other("accept-language"),
+    field(Field::AcceptLanguage, "accept-language"),
     other("accept-ranges"),
-    other("accept"),
+    field(Field::Accept, "accept"),
     other("access-control-allow-origin"),
     other("age"),
     other("allow"),
@@ -85,7 +85,7 @@ pub(super) const TABLE: [Known; LEN] = [
     known(Name::Connection, "transfer-encoding", ""),
     field(Field::UserAgent, "user-agent"),
     other("vary"),
-    other("via"),
+    field(Field::Via, "via"),
     other("www-authenticate"),
 ];
 

@@ -19,6 +19,7 @@ impl Connection<'_> {
         if !self.is_draining && (is_first || self.front.drain.is_cancelled()) && self.drain.as_mut().poll(cx).is_ready()
         {
             self.is_draining = true;
+            self.held = None;
             match &mut self.phase {
                 // The request may be on its way already: the handshake is finished first.
                 Phase::Preamble(_) | Phase::Handshake | Phase::Flushing | Phase::Lingering => {}
@@ -35,6 +36,9 @@ impl Connection<'_> {
                 break;
             }
             let now = Instant::now();
+            if self.held.take_if(|held| held.until() <= now).is_some() {
+                self.beat = now;
+            }
             if self.parting.take_if(|told| *told + PARTING <= now).is_some()
                 && let Phase::Open { engine, .. } = &mut self.phase
             {
@@ -46,6 +50,7 @@ impl Connection<'_> {
                 // Phones leave their network without saying so: whoever is silent for long is asked, once.
                 if let Phase::Open { engine, .. } = &mut self.phase
                     && engine.state() == State::Idle
+                    && self.held.is_none()
                 {
                     engine.ping();
                 }
@@ -67,6 +72,9 @@ impl Connection<'_> {
     /// When this connection is overdue, or to be looked at.
     fn deadline(&self) -> Instant {
         let limits = &self.front.limits;
+        if let Some(held) = &self.held {
+            return held.until();
+        }
         let mut end = match &self.phase {
             Phase::Preamble(_) | Phase::Handshake => self.accepted + limits.handshake,
             Phase::Open { .. } if self.requests == 0 => self.accepted + limits.head,
