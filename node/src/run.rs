@@ -184,7 +184,7 @@ impl Node {
             observatory: Arc::clone(&station.observatory),
             certificates: Arc::clone(&certificates),
             http3: http3.as_ref().map(Http3::counters),
-            blocklist,
+            blocklist: blocklist.clone(),
             draining: cancel.clone(),
         };
         let mut status = admin::spawn(desk, admin, over.clone())?;
@@ -235,6 +235,9 @@ impl Node {
             let _ = behind.join();
             let _ = scrubbing.join();
             observatory.log().close();
+            if let Some(list) = blocklist {
+                list.close();
+            }
             store.settle()
         });
         settled.await??;
