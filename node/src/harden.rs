@@ -43,6 +43,9 @@ pub struct Harden {
     /// Further TCP ports that are always let in, such as a monitor's
     #[arg(long, value_delimiter = ',')]
     also_tcp: Vec<u16>,
+    /// UDP ports that are always let in, such as 8440 where the coordinator runs, too
+    #[arg(long, value_delimiter = ',')]
+    also_udp: Vec<u16>,
     /// The folder below which files are written
     #[arg(long, default_value = "/etc")]
     etc: PathBuf,
@@ -64,7 +67,7 @@ impl Harden {
     /// If it cannot be, with what to do; then the ruleset is what it was.
     pub fn run(&self, config: &Config) -> anyhow::Result<Said> {
         let operators = self.also_tcp.iter().copied().chain([self.ssh_port]).collect();
-        let texts = Texts::of(config, &operators)?;
+        let texts = Texts::of(config, &operators, &self.also_udp.iter().copied().collect())?;
         if self.apply {
             self.apply(&texts, &operators)
         } else if self.check {

@@ -181,7 +181,8 @@ pub struct KernelView {
     pub bytes: u64,
 }
 
-/// The block list of this process. The table goes when it is dropped, unless it is to outlive the process.
+/// The block list of this process. The table goes with the thread that fills it, which ends with this or is told to, unless
+/// the table is to outlive the process.
 #[derive(Debug)]
 pub struct Blocklist {
     orders: Option<SyncSender<Order>>,
@@ -260,6 +261,15 @@ impl Blocklist {
             entries: read(entries),
             packets: read(packets),
             bytes: read(bytes),
+        }
+    }
+
+    /// The process is about to end: nobody is entered any more. Waits until the table is gone, where the kernel does not
+    /// remove it by itself.
+    pub fn close(&self) {
+        let (answer, answered) = sync_channel(1);
+        if self.orders.as_ref().is_some_and(|orders| orders.send(Order::End(answer)).is_ok()) {
+            let _ = answered.recv();
         }
     }
 

@@ -265,6 +265,9 @@ impl Node {
             let _ = behind.join();
             let _ = scrubbing.join();
             observatory.log().close();
+            if let Some(list) = blocklist {
+                list.close();
+            }
             store.settle()
         });
         settled.await??;

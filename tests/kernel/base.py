@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from rig import NODE4, NODE6, until
+from rig import NODE, NODE4, NODE6, until
 
 FLOOD = """
 import resource, select, socket, sys, time
@@ -29,6 +29,15 @@ sys.stdin.readline()
 """
 
 
+PING = """
+import socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+s.settimeout(5)
+s.sendto(struct.pack("!BBHHH", int(sys.argv[2]), 0, 0xFFFF - (int(sys.argv[2]) << 8), 0, 0), (sys.argv[1], 0))
+print(s.recv(100)[20])
+"""
+
+
 def flood(rig, to, many, seconds):
     """So many connections at once; the process that holds them, and how many were let in."""
     process = rig.spawn("offender", "python3", "-c", FLOOD, to, str(many), str(seconds), stdin=-1, stdout=-1, text=True)
@@ -48,7 +57,7 @@ def harden(rig, *args, fine=True, env=None):
     etc = os.path.join(rig.folder, "etc")
     environment = {"PATH": os.environ["PATH"], **(env or {})}
     return subprocess.run(
-        ["ip", "netns", "exec", rig.names["node"], os.environ["DIFUSOR_LOCAL"], "node", "--config", rig.config, "harden",
+        ["ip", "netns", "exec", rig.names["node"], *NODE, "--config", rig.config, "harden",
          *args, "--etc", etc], capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
 
@@ -117,7 +126,9 @@ def case_ssh(rig):
         assert (said.returncode == 0) == fine, said
     assert counter(rig, "other") > 0
     assert rig.reaches("honest") and rig.reaches("honest", NODE6)
-    assert rig.inside("honest", "ping", "-c", "1", "-W", "2", NODE4, fine=False).returncode in (0, 127)
+    # Ping is answered, a question for the time is not.
+    assert rig.inside("honest", "python3", "-c", PING, NODE4, "8").stdout == "0\n"
+    assert "TimeoutError" in rig.inside("honest", "python3", "-c", PING, NODE4, "13", fine=False).stderr
 
 
 def case_flood_of_connections(rig):
@@ -183,6 +194,8 @@ def case_synproxy(rig):
     here = os.path.dirname(os.path.abspath(__file__))
     rig.inside("node", "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
     rig.inside("node", "nft", "-f", os.path.join(here, "../../deploy/nftables/synproxy.nft"))
-    assert rig.reaches("honest") and rig.reaches("honest", NODE6)
+    for to in (NODE4, NODE6):
+        # Two handshakes: one that was lost on a machine that is busy is not made good within the second of `get`.
+        until("it is served", lambda to=to: rig.reaches("honest", to))
     with_proxy = rig.inside("node", "cat", "/proc/net/stat/synproxy").stdout.splitlines()[1:]
     assert sum(int(line.split()[1], 16) for line in with_proxy) >= 2, with_proxy

@@ -38,7 +38,7 @@ def case_open_connections(rig):
         "import socket, sys\n"
         f"s = socket.create_connection(('{NODE4}', 8443), 5); u = socket.socket(type=socket.SOCK_DGRAM)\n"
         "print('open', flush=True); sys.stdin.readline()\n"
-        f"s.settimeout(1.5); s.sendall(b'GET / HTTP/1.1\r\n\r\n'); u.sendto(b'x' * 1200, ('{NODE4}', 8443))\n"
+        f"s.settimeout(1.5); s.sendall(b'GET / HTTP/1.1\\r\\n\\r\\n'); u.sendto(b'x' * 1200, ('{NODE4}', 8443))\n"
         "try: print('answered', s.recv(100))\n"
         "except TimeoutError: print('nothing')\n"
     )

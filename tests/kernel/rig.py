@@ -15,6 +15,7 @@ import time
 import zipfile
 
 PROGRAM = os.environ["DIFUSOR_LOCAL"]
+NODE = [os.environ["DIFUSOR_NODE"]] if "DIFUSOR_NODE" in os.environ else [PROGRAM, "node"]
 PORT = 8443
 PATIENCE = 30.0
 """Seconds after which what did not come will not come."""
@@ -124,7 +125,7 @@ class Rig:
             for path in [folder, *(os.path.join(folder, file) for file in files)]:
                 os.chown(path, NOBODY, NOBODY)
         ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
-        command = ["setpriv", *ids, *capability, PROGRAM, "node", "--config", self.config, "run"]
+        command = ["setpriv", *ids, *capability, *NODE, "--config", self.config, "run"]
         with open(self.log, "w") as log:
             process = self.spawn("node", *command, stdout=log, stderr=log)
         address = f"https://localhost:{port}/"
@@ -164,7 +165,7 @@ class Rig:
 
     def command(self, *args, fine=True):
         """A command line of the node."""
-        return self.inside("node", PROGRAM, "node", "--config", self.config, *args, fine=fine)
+        return self.inside("node", *NODE, "--config", self.config, *args, fine=fine)
 
     def metric(self, name):
         """One sample of the node's metrics; none if it is not there."""

@@ -33,8 +33,8 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// For this configuration; `operators` are TCP ports that are always let in.
-    pub(super) fn of(config: &Config, operators: &BTreeSet<u16>) -> anyhow::Result<Self> {
+    /// For this configuration; `operators` are TCP ports that are always let in, `others` UDP ones.
+    pub(super) fn of(config: &Config, operators: &BTreeSet<u16>, others: &BTreeSet<u16>) -> anyhow::Result<Self> {
         let ports = public_ports(&config.public, &config.redirect.bind, config.http3);
         let (mut tcp, mut udp) = (BTreeSet::new(), BTreeSet::new());
         for port in ports {
@@ -61,6 +61,7 @@ impl Texts {
         values
             .push_str("# ssh, and whatever else operators reach: never limited, so nobody is locked out by a flood.\n");
         let _ = writeln!(values, "define operator_tcp = {}", set(operators));
+        let _ = writeln!(values, "define operator_udp = {}", set(others));
         values.push_str("# Never limited: proxies, and who is exempt in [admission].\n");
         let _ = writeln!(values, "define exempt4 = {}", set(Ipv4Net::aggregate(&four).iter()));
         let _ = writeln!(values, "define exempt6 = {}", set(Ipv6Net::aggregate(&six).iter()));
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     fn texts(config: &str) -> anyhow::Result<String> {
-        Ok(Texts::of(&toml::from_str(config).unwrap(), &BTreeSet::from([22]))?.rules)
+        Ok(Texts::of(&toml::from_str(config).unwrap(), &BTreeSet::from([22]), &BTreeSet::new())?.rules)
     }
 
     #[test]

@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(book.enter(net(1), s(1), start), Change::New);
         assert_eq!(book.enter(net(2), s(9), start), Change::New);
         assert_eq!(book.enter(net(3), s(9), start), Change::NoRoom);
-        assert_eq!(book.enter(net(2), s(10), start), Change::Longer);
+        assert_eq!(book.enter(net(2), s(20), start), Change::Longer);
         // The first is over by now.
         book.forget(start + s(1));
         assert_eq!(book.enter(net(3), s(9), start + s(1)), Change::New);

@@ -36,6 +36,8 @@ pub(super) enum Order {
     Unblock(IpNet),
     /// Say who is in.
     List(SyncSender<Vec<(IpNet, Duration)>>),
+    /// End, and say when the table is gone.
+    End(SyncSender<()>),
 }
 
 /// The thread's own.
@@ -50,6 +52,8 @@ pub(super) struct Keeper {
     before: (u64, u64),
     dropped: (u64, u64),
     is_broken: bool,
+    /// Who wants to know that it has ended.
+    ended: Option<SyncSender<()>>,
 }
 
 impl Keeper {
@@ -80,13 +84,13 @@ impl Keeper {
         }
         let book = Book::new(usize::try_from(config.entries).unwrap_or(usize::MAX));
         let (before, dropped) = ((0, 0), (0, 0));
-        Ok(Self { socket, ruleset, life, book, orders, counters, before, dropped, is_broken: false })
+        Ok(Self { socket, ruleset, life, book, orders, counters, before, dropped, is_broken: false, ended: None })
     }
 
     /// Until nobody can give orders any more.
     pub(super) fn run(mut self) {
         let mut looked = Instant::now();
-        loop {
+        while self.ended.is_none() {
             let wait = LOOK.saturating_sub(looked.elapsed());
             match self.orders.recv_timeout(wait) {
                 Ok(first) => self.carry_out(first),
@@ -107,6 +111,9 @@ impl Keeper {
         if self.life == Life::Fresh {
             let _ = self.socket.commit(&self.ruleset.remove());
         }
+        let Self { socket, ended, .. } = self;
+        drop(socket);
+        let _ = ended.map(|ended| ended.try_send(()));
     }
 
     /// Everything that waits, in one transaction; lists are answered behind it.
@@ -123,6 +130,7 @@ impl Keeper {
                     self.ruleset.leave(&mut transaction, &net);
                 }
                 Order::List(answer) => lists.push(answer),
+                Order::End(answer) => self.ended = Some(answer),
             }
         }
         self.commit(&transaction, entered);
