@@ -175,7 +175,15 @@ impl Counter {
     /// A new connection from this address.
     pub fn visit(self: &Rc<Self>, peer: IpAddr, protocol: Protocol) -> Visit {
         self.visits.set(self.visits.get().wrapping_add(1));
-        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, aside: None, logged: RefCell::default(), pages: Vec::new() }
+        Visit {
+            counter: Rc::clone(self),
+            seed: self.visits.get(),
+            peer,
+            protocol,
+            aside: None,
+            logged: RefCell::default(),
+            pages: Vec::new(),
+        }
     }
 }
 

@@ -24,10 +24,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Limits, socket::Socket};
 use crate::{
+    admission::rules::counts::Held,
     admission::shares::Place,
     certificate::H2,
     desk::{Counter, Visit},
-    admission::rules::counts::Held,
     engine::{Aside, Desk as _, Engine, Outbox, State},
     http1::Http1,
     http2::{Http2, Http2Limits},

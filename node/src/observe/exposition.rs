@@ -93,7 +93,10 @@ impl Scrape {
         page.counters(
             "difusor_rule_requests",
             "Requests that a rule of the operator decided about, by the rule and by what came of them",
-            rules.counts.iter().map(|(rule, outcome, n)| ([("rule", rule.as_str()), ("outcome", outcome.as_str())], *n)),
+            rules
+                .counts
+                .iter()
+                .map(|(rule, outcome, n)| ([("rule", rule.as_str()), ("outcome", outcome.as_str())], *n)),
         )?;
         page.gauge("difusor_rules", None, "Rules of the operator that hold", rules.rules as u64)?;
         page.gauge("difusor_rules_held", None, "Answers that rules hold now", rules.held)?;
@@ -276,6 +279,7 @@ mod tests {
         super::{AccessLog, Observatory},
         *,
     };
+    use crate::admission::rules::book::RulesStatus;
 
     /// Every sample by its name with labels, and the type of every metric; refuses text that is not as it should be.
     fn read(text: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
@@ -340,6 +344,13 @@ mod tests {
             },
             wanted: 1,
             withheld: 1,
+            rules: RulesStatus {
+                counts: vec![("a".into(), "denied".into(), 3)],
+                rules: 1,
+                held: 2,
+                refused: 4,
+                error: Some("x".into()),
+            },
             http3: vec![("retries", 5)],
         });
         let (samples, types) = read(&text);
@@ -356,6 +367,11 @@ mod tests {
             ("difusor_http_head_seconds_sum", 1.00003),
             ("difusor_access_log_dropped_total", 0.0),
             ("difusor_http3_events_total{event=\"retries\"}", 5.0),
+            ("difusor_rule_requests_total{rule=\"a\",outcome=\"denied\"}", 3.0),
+            ("difusor_rules", 1.0),
+            ("difusor_rules_held", 2.0),
+            ("difusor_rules_refused_total", 4.0),
+            ("difusor_rules_stale", 1.0),
             ("difusor_connections_open", 1.0),
             ("difusor_connections_total", 2.0),
             ("difusor_connections_ended_total{reason=\"refused\"}", 1.0),

@@ -257,6 +257,7 @@ mod tests {
             bytes: 0,
             cut: None,
             took: None,
+            rule: None,
         });
     }
 

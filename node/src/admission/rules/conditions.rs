@@ -100,8 +100,7 @@ impl Conditions {
     fn all(&self, request: &Request<'_>) -> impl Iterator<Item = (Condition, bool)> {
         let head = request.head;
         let methods = self.methods.iter().map(move |methods| (Condition::Methods, methods.contains(&head.method)));
-        let networks =
-            self.networks.iter().map(|networks| (Condition::Networks, networks.includes(request.address)));
+        let networks = self.networks.iter().map(|networks| (Condition::Networks, networks.includes(request.address)));
         let paths = self.paths.iter().map(|paths| {
             let holds = paths.iter().any(|path| path.matches(&request.path));
             (Condition::Paths, holds)
@@ -109,7 +108,8 @@ impl Conditions {
         let agents = self.user_agents.iter().map(move |agents| {
             // Whoever names no program is one without a name.
             let unnamed = head.user_agent.is_empty().then_some(b"".as_slice());
-            let holds = head.user_agent.iter().chain(unnamed).any(|name| agents.iter().any(|agent| agent.matches(name)));
+            let holds =
+                head.user_agent.iter().chain(unnamed).any(|name| agents.iter().any(|agent| agent.matches(name)));
             (Condition::UserAgents, holds)
         });
         let headers = self.headers.iter().enumerate();
@@ -120,7 +120,8 @@ impl Conditions {
     /// A condition in words.
     pub(super) fn word(&self, condition: Condition) -> String {
         let several = |what: &str, globs: &Option<Vec<Glob>>| {
-            let texts: Vec<String> = globs.iter().flatten().take(4).map(|glob| format!("{:?}", glob.to_string())).collect();
+            let texts: Vec<String> =
+                globs.iter().flatten().take(4).map(|glob| format!("{:?}", glob.to_string())).collect();
             let more = globs.as_ref().map_or(0, Vec::len).saturating_sub(texts.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("{what} {}{more}", texts.join(", "))

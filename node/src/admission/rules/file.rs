@@ -179,9 +179,8 @@ impl TryFrom<String> for Network {
 /// A network, or an address that stands for itself.
 fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| {
-        format!("`{text}` is no address and no network: write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
-    })
+    network
+        .map_err(|_| format!("`{text}` is no address and no network: write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32"))
 }
 
 #[derive(Debug, Deserialize)]
@@ -297,10 +296,16 @@ impl RulesText {
                 return Err(at(span, format!("`{name}` is the name of a rule before: its counts would be mixed")));
             }
             if number >= MAX_RULES {
-                return Err(at(span, format!("`{name}` is one too many: at most {MAX_RULES} rules; put lists together")));
+                return Err(at(
+                    span,
+                    format!("`{name}` is one too many: at most {MAX_RULES} rules; put lists together"),
+                ));
             }
             let few = |len: usize| len <= MAX_PATTERNS;
-            if !few(len(&rule.paths)) || !few(len(&rule.user_agents)) || !few(len(&rule.headers)) || !rule.not.is_short()
+            if !few(len(&rule.paths))
+                || !few(len(&rule.user_agents))
+                || !few(len(&rule.headers))
+                || !rule.not.is_short()
             {
                 return Err(at(span, format!("`{name}`: at most {MAX_PATTERNS} patterns in each condition")));
             }

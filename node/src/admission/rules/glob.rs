@@ -285,9 +285,9 @@ mod tests {
                 };
                 (0..=most).any(|taken| naive(rest, &text[taken..], of))
             }
-            [b'?', rest @ ..] => {
-                text.split_first().is_some_and(|(byte, text)| (of != Of::Path || *byte != b'/') && naive(rest, text, of))
-            }
+            [b'?', rest @ ..] => text
+                .split_first()
+                .is_some_and(|(byte, text)| (of != Of::Path || *byte != b'/') && naive(rest, text, of)),
             [own, rest @ ..] => text.split_first().is_some_and(|(byte, text)| {
                 (byte == own || of == Of::AnyCase && byte.eq_ignore_ascii_case(own)) && naive(rest, text, of)
             }),

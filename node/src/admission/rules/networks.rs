@@ -67,7 +67,11 @@ impl Networks {
                 }
             }
         }
-        Self { v4: Ranges::new(v4, |end| end.saturating_add(1)), v6: Ranges::new(v6, |end| end.saturating_add(1)), given }
+        Self {
+            v4: Ranges::new(v4, |end| end.saturating_add(1)),
+            v6: Ranges::new(v6, |end| end.saturating_add(1)),
+            given,
+        }
     }
 
     /// True if it lies in one of them.

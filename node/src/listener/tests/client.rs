@@ -14,6 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::super::*;
 use crate::{
+    admission::rules::book::Rulebook,
     certificate::tls_config,
     observe::{Observatory, Totals},
     proxied::Trust,
@@ -60,6 +61,11 @@ impl Running {
 
     /// The same behind a proxy at `proxy` that speaks the PROXY protocol.
     pub(super) fn behind(limits: Limits, grace: Duration, proxy: Option<&str>) -> Self {
+        Self::ruled(limits, grace, proxy, None)
+    }
+
+    /// The same with rules of an operator.
+    pub(super) fn ruled(limits: Limits, grace: Duration, proxy: Option<&str>, rules: Option<Arc<Rulebook>>) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).unwrap();
@@ -71,7 +77,8 @@ impl Running {
         let (serving, cancel) = (Arc::new(Serving::default()), CancellationToken::new());
         let address = listener.addresses()[0];
         let networks = proxy.into_iter().map(|proxy| proxy.parse().unwrap()).collect();
-        let station = Station { trust: Arc::new(Trust { networks }), ..Station::new(Arc::clone(&serving), 2) };
+        let trust = Arc::new(Trust { networks });
+        let station = Station { trust, rules, ..Station::new(Arc::clone(&serving), 2) };
         let observatory = Arc::clone(&station.observatory);
         let done = tokio::spawn(listener.run(station, cancel.clone(), grace));
         Self { address, serving, observatory, cancel, done, roots: Arc::new(roots) }
