@@ -1,5 +1,7 @@
 //! Pages that are loaded while a cut is replaced: all of a page is of one cut, and nothing else is of an old one.
 
+mod rules;
+
 use difusor_proto::units::Bytes;
 
 use super::*;

@@ -1,6 +1,7 @@
 //! The listener over real sockets: protocols, flips under load, draining, and clients that stall.
 
 mod client;
+mod rules;
 
 use difusor_proto::Digest;
 use http::Method;

@@ -344,6 +344,7 @@ mod tests {
         super::{AccessLog, Observatory},
         *,
     };
+    use crate::admission::rules::book::RulesStatus;
 
     /// Every sample by its name with labels, and the type of every metric; refuses text that is not as it should be.
     fn read(text: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
@@ -408,8 +409,14 @@ mod tests {
             },
             wanted: 1,
             withheld: 1,
+            rules: RulesStatus {
+                counts: vec![("a".into(), "denied".into(), 3)],
+                rules: 1,
+                held: 2,
+                refused: 4,
+                error: Some("x".into()),
+            },
             http3: vec![("retries", 5)],
-            rules: RulesStatus::default(),
             bans: vec![("abuse", 4)],
             banned: 2,
             places: Some((1024, 7, 1)),
@@ -439,6 +446,11 @@ mod tests {
             ("difusor_downloads_places", 1024.0),
             ("difusor_downloads", 7.0),
             ("difusor_shedding_level", 1.0),
+            ("difusor_rule_requests_total{rule=\"a\",outcome=\"denied\"}", 3.0),
+            ("difusor_rules", 1.0),
+            ("difusor_rules_held", 2.0),
+            ("difusor_rules_refused_total", 4.0),
+            ("difusor_rules_stale", 1.0),
             ("difusor_connections_open", 1.0),
             ("difusor_connections_total", 2.0),
             ("difusor_connections_ended_total{reason=\"refused\"}", 1.0),

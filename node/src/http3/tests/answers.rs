@@ -150,3 +150,32 @@ async fn a_bug_is_no_answer() {
     assert_eq!(client.get("/bytes/1").await.status(), 200);
     assert_eq!(server.count("cut_off"), 1);
 }
+
+#[tokio::test]
+async fn what_a_rule_holds_comes_later_and_holds_no_other_answer() {
+    let server = Server::usual();
+    let client = server.client().await;
+    let begun = std::time::Instant::now();
+    let held = client.ask(get("/held")).await;
+    let is_held = async {
+        while server.rules.held() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    soon(is_held).await;
+    assert_eq!(client.get("/bytes/1").await.status(), 200);
+    assert_eq!(soon(Answer::read(held)).await.status(), 404);
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(server.rules.held(), 0);
+}
+
+#[tokio::test]
+async fn a_rule_ends_the_connection_without_an_answer() {
+    let server = Server::usual();
+    let client = server.client().await;
+    assert_eq!(client.get("/bytes/1").await.status(), 200);
+    let _stream = client.ask(get("/closed")).await;
+    let closed = soon(client.closed()).await;
+    assert!(closed.is_h3_no_error(), "{closed}");
+    assert_eq!(server.count("violations"), 0);
+}

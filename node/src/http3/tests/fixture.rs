@@ -27,15 +27,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::door::Door,
+    admission::rules::{Material, Rules, Ruling, conditions::Request as Asked},
     block::Block,
     body::Body,
-    engine::{Desk, Refusal, Sink},
+    engine::{Aside, Desk, Refusal, Sink},
     head::{Head, Method},
     http3::{Counters, Drained, Http3, Http3Limits},
 };
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the rules of an operator do to connections here.
+const RULES: &str = r#"rule = [
+    { name = "held", paths = ["/held"], action = { tarpit = "1 s" } },
+    { name = "closed", paths = ["/closed"], action = "close" },
+]"#;
 
 /// What comes of `future`, soon.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -49,9 +56,11 @@ pub(super) fn pattern(len: usize) -> Bytes {
     WHOLE.slice(..len)
 }
 
-/// Answers by the path: `/bytes/N` is a file of that many, `/status/N` an answer with this status, `/panic` a bug.
+/// Answers by the path: `/held` comes later, `/closed` not at all, `/bytes/N` is a file of that many, `/status/N` an answer with this status, `/panic` a bug.
 struct TestDesk {
     handed: Arc<AtomicU64>,
+    rules: Arc<Rules>,
+    aside: Option<Aside>,
 }
 
 impl Desk for TestDesk {
@@ -62,6 +71,11 @@ impl Desk for TestDesk {
         if head.method == Method::Other {
             sink.head(405, &[&usual, &Block::new([("allow", "GET, HEAD")])]);
             return Body::empty();
+        }
+        match self.rules.decide(&Asked::new(Ipv4Addr::LOCALHOST.into(), head), 0, std::time::Instant::now()) {
+            Some((_, Ruling::Hold(held))) => self.aside = Some(Aside::Held(held)),
+            Some(_) => self.aside = Some(Aside::Closed),
+            None => {}
         }
         match (path, number) {
             ("/panic", _) => panic!("a bug"),
@@ -87,6 +101,10 @@ impl Desk for TestDesk {
         Body::new(Bytes::from(format!("{refusal:?}")))
     }
 
+    fn aside(&mut self) -> Option<Aside> {
+        self.aside.take()
+    }
+
     fn handed(&mut self, bytes: u64) {
         self.handed.fetch_add(bytes, Relaxed);
     }
@@ -98,6 +116,7 @@ pub(super) struct Server {
     pub counters: Arc<Counters>,
     /// Bytes of bodies that were handed to connections.
     pub handed: Arc<AtomicU64>,
+    pub rules: Arc<Rules>,
     pub drain: CancellationToken,
     certificate: CertificateDer<'static>,
     thread: JoinHandle<Drained>,
@@ -123,12 +142,17 @@ impl Server {
         let stop = drain.clone();
         let handed = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&handed);
+        let rules = Arc::new(Rules::new(&Material::of(RULES), None).unwrap());
+        let ruled = Arc::clone(&rules);
         let thread = std::thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let desks = move |_| Box::new(TestDesk { handed: Arc::clone(&counted) }) as Box<dyn Desk>;
+            let desks = move |_| {
+                let (handed, rules) = (Arc::clone(&counted), Arc::clone(&ruled));
+                Box::new(TestDesk { handed, rules, aside: None }) as Box<dyn Desk>
+            };
             LocalSet::new().block_on(&runtime, http3.run(desks, Door::default(), stop, grace)).unwrap()
         });
-        Self { address, counters, handed, drain, certificate, thread }
+        Self { address, counters, handed, rules, drain, certificate, thread }
     }
 
     /// With limits as they are.

@@ -15,6 +15,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::super::*;
 use crate::{
     admission::door::Door,
+    admission::rules::book::Rulebook,
     certificate::tls_config,
     observe::{Observatory, Totals},
     proxied::Trust,
@@ -61,15 +62,20 @@ impl Running {
 
     /// The same with a door.
     pub(super) fn with_door(limits: Limits, door: Door) -> Self {
-        Self::with(limits, Duration::from_secs(10), None, door)
+        Self::with(limits, Duration::from_secs(10), None, door, None)
     }
 
     /// The same behind a proxy at `proxy` that speaks the PROXY protocol.
     pub(super) fn behind(limits: Limits, grace: Duration, proxy: Option<&str>) -> Self {
-        Self::with(limits, grace, proxy, Door::default())
+        Self::with(limits, grace, proxy, Door::default(), None)
     }
 
-    fn with(limits: Limits, grace: Duration, proxy: Option<&str>, door: Door) -> Self {
+    /// The same with rules of an operator.
+    pub(super) fn ruled(limits: Limits, grace: Duration, proxy: Option<&str>, rules: Option<Arc<Rulebook>>) -> Self {
+        Self::with(limits, grace, proxy, Door::default(), rules)
+    }
+
+    fn with(limits: Limits, grace: Duration, proxy: Option<&str>, door: Door, rules: Option<Arc<Rulebook>>) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).unwrap();
@@ -82,7 +88,7 @@ impl Running {
         let address = listener.addresses()[0];
         let networks = proxy.into_iter().map(|proxy| proxy.parse().unwrap()).collect();
         let trust = Arc::new(Trust { networks });
-        let station = Station { trust, door, ..Station::new(Arc::clone(&serving), 2) };
+        let station = Station { trust, door, rules, ..Station::new(Arc::clone(&serving), 2) };
         let observatory = Arc::clone(&station.observatory);
         let done = tokio::spawn(listener.run(station, cancel.clone(), grace));
         Self { address, serving, observatory, cancel, done, roots: Arc::new(roots) }
