@@ -69,11 +69,19 @@ impl Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::{Handshake, Tally};
 
     #[test]
     fn both_sides_are_counted() {
-        let totals =
-            Totals { opened: 10, closed: 4, crowded: 3, failures: [1, 2, 3], handshakes: [5, 2], ..Totals::default() };
+        let tally = Tally::default();
+        (0..10).for_each(|_| tally.opened());
+        (0..4).for_each(|_| tally.closed());
+        (0..3).for_each(|_| tally.crowded());
+        (0..7).for_each(|_| tally.handshake(Handshake::Full));
+        tally.handshake_failed(Failure::Timeout);
+        (0..2).for_each(|_| tally.handshake_failed(Failure::Tls));
+        (0..3).for_each(|_| tally.handshake_failed(Failure::Protocol));
+        let totals = Totals::default().and(&tally);
         let quic = [("connections", 7), ("handshake_failures", 2), ("violations", 1), ("silent", 4), ("refused", 5)];
         let ends = Ends::of(&totals, &quic);
         let expected = Ends {

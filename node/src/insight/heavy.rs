@@ -40,6 +40,7 @@ pub struct Heavy<K> {
     keys: Box<[[K; WAYS]]>,
     mask: u64,
     total: u64,
+    refused: u64,
 }
 
 /// One that came often.
@@ -61,6 +62,8 @@ pub struct Summary<K> {
     entries: HashMap<u64, Entry<K>>,
     /// Of everything that was counted, whoever it was.
     pub total: u64,
+    /// Of that, what was refused.
+    pub refused: u64,
 }
 
 impl<K: Copy + Default> Heavy<K> {
@@ -74,12 +77,14 @@ impl<K: Copy + Default> Heavy<K> {
             keys: vec![[K::default(); WAYS]; sets].into_boxed_slice(),
             mask: sets as u64 - 1,
             total: 0,
+            refused: 0,
         }
     }
 
     /// Counts `key`, which has this hash, `weight` times.
     pub fn add(&mut self, hash: u64, key: impl FnOnce() -> K, weight: u32, deed: Deed) {
         self.total += u64::from(weight);
+        self.refused += if deed.refused { weight.into() } else { 0 };
         let set = usize::try_from(hash & self.mask).unwrap_or(0);
         let sets = (self.prints.get_mut(set), self.counts.get_mut(set), self.sums.get_mut(set));
         let (Some(prints), Some(counts), Some(sums)) = sets else { return };
@@ -111,6 +116,7 @@ impl<K: Copy + Default> Heavy<K> {
         self.counts.fill([0; WAYS]);
         self.sums.fill([Sums::default(); WAYS]);
         self.total = 0;
+        self.refused = 0;
     }
 
     /// Bytes.
@@ -132,7 +138,7 @@ impl<K: Copy + Default> Heavy<K> {
 
 impl<K> Default for Summary<K> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), total: 0 }
+        Self { entries: HashMap::new(), total: 0, refused: 0 }
     }
 }
 
@@ -140,6 +146,7 @@ impl<K: Copy + Default> Summary<K> {
     /// Adds what a table says.
     pub fn take(&mut self, table: &Heavy<K>) {
         self.total += table.total;
+        self.refused += table.refused;
         for (print, entry) in table.entries() {
             self.add(print, &entry);
         }
@@ -148,6 +155,7 @@ impl<K: Copy + Default> Summary<K> {
     /// Adds what another summary says.
     pub fn merge(&mut self, other: &Self) {
         self.total += other.total;
+        self.refused += other.refused;
         for (print, entry) in &other.entries {
             self.add(*print, entry);
         }

@@ -214,6 +214,8 @@ impl History {
             after_flip: part(after, all).unwrap_or(0.0),
             since_flip: self.seconds.back().and_then(|second| second.since_flip),
             returning,
+            looked_up: tables.sources.total as f64,
+            looked_up_refused: tables.sources.refused as f64,
             top_sources: parts(&tables.sources.top(TOLD), tables.sources.total, named),
             top_networks: parts(&tables.networks.top(TOLD), tables.networks.total, network),
             top_paths: parts(&tables.paths.top(TOLD), tables.paths.total, |entry| entry.key.text()),

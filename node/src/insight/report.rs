@@ -1,7 +1,5 @@
 //! What is found, as the status and the metrics show it.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -135,11 +133,6 @@ impl Report {
                 .collect(),
             paths: files.map(|path| Asked { path: path.who.clone(), share: path.share }).collect(),
         }
-    }
-
-    /// How long it has been so, at Unix milliseconds.
-    pub fn stands_for(&self, now_ms: u64) -> Duration {
-        Duration::from_millis(now_ms.saturating_sub(self.since_ms))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The verdict that stands, which does not change its mind every second.
 //!
-//! A new verdict has to be found three times in a row before it stands; an attack that is not found any more stands for twice
+//! An attack has to be found for three seconds in a row before it stands, and demand for six, as some attacks look like it
+//! until their sources repeat themselves, and again while they leave the window; an attack that is not found any more stands for twice
 //! as long as a window, and demand for three times: what pauses for a moment is not over. Kinds of an attack come as it does,
 //! and go when it does not show them for as long.
 
@@ -11,8 +12,9 @@ use super::{
     verdict::{Judgement, Kind, Verdict},
 };
 
-/// How long a verdict has to be found before it stands, seconds.
-const COMES: f64 = 3.0;
+/// How long an attack has to be found before it stands, seconds, and how long demand has to.
+const ATTACK_COMES: f64 = 3.0;
+const DEMAND_COMES: f64 = 6.0;
 
 /// How long an attack stands once it is not found any more: its last requests leave the window first.
 const ATTACK_STAYS: f64 = 2.0 * NOW;
@@ -40,11 +42,11 @@ struct Signal {
 }
 
 impl Signal {
-    fn hear(&mut self, is_found: bool, seconds: f64, stays: f64) {
+    fn hear(&mut self, is_found: bool, seconds: f64, [comes, stays]: [f64; 2]) {
         if is_found {
             self.found_for += seconds;
             self.ago = 0.0;
-            self.stands |= self.found_for >= COMES;
+            self.stands |= self.found_for >= comes;
         } else {
             self.found_for = 0.0;
             self.ago += seconds;
@@ -58,10 +60,11 @@ impl Settled {
     /// other ways.
     pub fn hear(&mut self, found: Judgement, seconds: f64) -> bool {
         let is_demand = matches!(found.verdict, Verdict::Demand | Verdict::Mixed);
-        self.attack.hear(found.verdict.is_attack(), seconds, ATTACK_STAYS);
-        self.demand.hear(is_demand, seconds, DEMAND_STAYS);
+        let attack = [ATTACK_COMES, ATTACK_STAYS];
+        self.attack.hear(found.verdict.is_attack(), seconds, attack);
+        self.demand.hear(is_demand, seconds, [DEMAND_COMES, DEMAND_STAYS]);
         for kind in Kind::ALL {
-            self.kinds.entry(kind).or_default().hear(found.kinds.contains(&kind), seconds, ATTACK_STAYS);
+            self.kinds.entry(kind).or_default().hear(found.kinds.contains(&kind), seconds, attack);
         }
         let verdict = match (self.attack.stands, self.demand.stands) {
             (false, false) => Verdict::Quiet,
@@ -108,6 +111,12 @@ mod tests {
         Judgement { verdict, kinds: kinds.to_vec(), confidence: 0.9, findings: Vec::new() }
     }
 
+    fn hear(settled: &mut Settled, times: usize, found: &Judgement) {
+        for _ in 0..times {
+            settled.hear(found.clone(), 1.0);
+        }
+    }
+
     fn quiet() -> Judgement {
         of(Verdict::Quiet, &[])
     }
@@ -136,16 +145,16 @@ mod tests {
     #[test]
     fn kinds_come_and_go_with_the_attack() {
         let mut settled = Settled::default();
-        (0..4).for_each(|_| drop(settled.hear(of(Verdict::Attack, &[Kind::Scan]), 1.0)));
+        hear(&mut settled, 4, &of(Verdict::Attack, &[Kind::Scan]));
         let both = of(Verdict::Attack, &[Kind::OneSource, Kind::Scan]);
         assert!(!settled.hear(both.clone(), 1.0) && !settled.hear(both.clone(), 1.0));
         assert!(settled.hear(both, 1.0));
         assert_eq!(settled.stands().kinds, [Kind::OneSource, Kind::Scan]);
         // Demand that comes while it lasts makes it both.
         let mixed = of(Verdict::Mixed, &[Kind::OneSource, Kind::Scan]);
-        (0..4).for_each(|_| drop(settled.hear(mixed.clone(), 1.0)));
+        hear(&mut settled, 7, &mixed);
         assert_eq!(settled.stands().verdict, Verdict::Mixed);
-        (0..25).for_each(|_| drop(settled.hear(of(Verdict::Demand, &[]), 1.0)));
+        hear(&mut settled, 25, &of(Verdict::Demand, &[]));
         assert_eq!((settled.stands().verdict, settled.stands().kinds.len()), (Verdict::Demand, 0));
     }
 

@@ -52,6 +52,10 @@ pub struct View {
     pub since_flip: Option<f64>,
     /// Of the sources, the part that was here in the ten minutes before; `None` if nobody knows yet.
     pub returning: Option<f64>,
+    /// What was looked up for what follows, and what of that was refused: a sample that counts for all.
+    pub looked_up: f64,
+    /// What of it was refused.
+    pub looked_up_refused: f64,
     /// Sources that come most often, the first of them first.
     pub top_sources: Vec<Part>,
     /// Networks.

@@ -302,19 +302,6 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn gauges<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = (L, f64)>,
-    ) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in series {
-            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
     fn histogram(&mut self, name: &str, unit: Unit, help: &str, totals: &Totals) -> fmt::Result {
         let seconds = |us: u64| us as f64 / 1e6;
         let bounds = BOUNDS.into_iter().map(seconds).chain([f64::INFINITY]);
@@ -461,6 +448,10 @@ mod tests {
             ("difusor_certificate_expiry_seconds", 2e9),
             ("difusor_cut_info{label=\"20210606_2240\",seq=\"17\"}", 1.0),
             ("difusor_cut_flips_total", 3.0),
+            ("difusor_verdict{verdict=\"quiet\"}", 1.0),
+            ("difusor_verdict{verdict=\"attack\"}", 0.0),
+            ("difusor_attack{kind=\"scan\"}", 0.0),
+            ("difusor_sources{window=\"60s\"}", 0.0),
             ("difusor_coordinator_connected", 1.0),
             ("difusor_scrub_read_bytes_total", 77.0),
             ("difusor_scrub_last_pass_seconds", 2.5),

@@ -18,6 +18,7 @@ mod real;
 mod restart;
 mod retention;
 mod rules;
+mod verdict;
 
 /// The program whose first argument says whether it is coordinator or node.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_difusor-tests");

@@ -186,6 +186,7 @@ fn paths(now: &View, usual: &Baseline) -> Vec<Attack> {
     let share = if requests > 0.0 { unknown / requests } else { 0.0 };
     let top = now.top_paths.first();
     let no_path = top.filter(|path| path.refused >= 0.9 && path.share >= UNKNOWN && now.rate(path.count) >= FEW);
+    let no_path = no_path.filter(|_| share >= UNKNOWN);
     let mut found = Vec::new();
     if let Some(path) = no_path {
         found.push(Attack {
@@ -328,9 +329,10 @@ pub(super) fn others(now: &View) -> Option<f64> {
     let network = now.top_networks.iter().find(|part| is_refused(now, part));
     let network = network.map_or((0.0, 0.0), |part| (part.count, part.count * part.refused));
     let (few, refused) = if network.0 > sources.0 { network } else { sources };
-    let (all, refused) = (now.requests() - few, (now.refused() - refused).max(0.0));
+    // Of what was looked up, like the few: then what sampling is off by is the same on both sides.
+    let (all, refused) = (now.looked_up - few, (now.looked_up_refused - refused).max(0.0));
     // What is left of the few by the error of a sketch is no one else.
-    (all >= NOW && all >= 0.01 * now.requests()).then(|| (1.0 - refused / all).clamp(0.0, 1.0))
+    (all >= NOW && all >= 0.01 * now.looked_up).then(|| (1.0 - refused / all).clamp(0.0, 1.0))
 }
 
 /// Whether more people than usual come for what there is, beside `theirs`, which attackers were given.

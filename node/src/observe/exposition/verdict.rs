@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeMetric as _},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+
 use super::Page;
 use crate::insight::{
     report::Report,
@@ -60,4 +65,19 @@ pub(super) fn encode(page: &mut Page<'_>, report: &Report) -> fmt::Result {
         page.gauge("difusor_returning_share", None, help, returning)?;
     }
     Ok(())
+}
+
+impl Page<'_> {
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in series {
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
 }
