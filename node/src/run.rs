@@ -211,7 +211,7 @@ impl Node {
             blocklist: blocklist.clone(),
             draining: cancel.clone(),
         };
-        if let (Some(offenders), Some(blocklist)) = (station.door.offenders(), blocklist) {
+        if let (Some(offenders), Some(blocklist)) = (station.door.offenders(), blocklist.clone()) {
             tokio::spawn(closing.clone().run_until_cancelled_owned(hand_over(offenders.news(), blocklist)));
         }
         let mut status = admin::spawn(desk, admin, over.clone())?;

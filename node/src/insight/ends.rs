@@ -19,7 +19,7 @@ pub struct Ends {
     pub cut_off: u64,
     /// Let go for making work without asking for anything.
     pub abusive: u64,
-    /// Not let in, for want of room or for their source's share.
+    /// Not let in, for want of room, for their source's share or rate, or for what it did before.
     pub turned_away: u64,
     /// Bytes of bodies that were handed to connections.
     pub handed: u64,
@@ -39,7 +39,11 @@ impl Ends {
             failed: failures(Failure::Tls) + failures(Failure::Protocol) + failed,
             cut_off: totals.cut_off + quic("silent"),
             abusive: totals.abusive + quic("violations"),
-            turned_away: totals.refused + totals.crowded + quic("refused") + quic("crowded"),
+            turned_away: totals.refused
+                + totals.crowded
+                + totals.hasty
+                + totals.banned
+                + ["refused", "crowded", "hasty", "banned"].into_iter().map(quic).sum::<u64>(),
             handed: totals.body_bytes,
         }
     }

@@ -325,8 +325,6 @@ mod tests {
 
     use difusor_proto::{CutKey, Digest, store::Scrubbed};
 
-    use crate::admission::rules::book::RulesStatus;
-
     use super::{
         super::{AccessLog, Observatory},
         *,

@@ -15,7 +15,7 @@ fn ruled(text: &str) -> (Rc<Counter>, Arc<Rulebook>, tempfile::TempDir) {
     let config = BudgetsConfig { requests: RequestRate { a_second: 1, at_once: 3 }, ..BudgetsConfig::default() };
     let world = World::new();
     let counter = Station {
-        budgets: Some(Arc::new(Budgets::new(&config).unwrap())),
+        door: Door::new(&config, &Trust::default()).unwrap(),
         rules: Some(Arc::clone(&book)),
         trust: Arc::new(Trust { networks: vec!["10.0.0.1/32".parse().unwrap()] }),
         ..Station::new(Arc::clone(&world.serving), 1)
