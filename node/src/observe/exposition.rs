@@ -4,6 +4,8 @@
 //! machine's clock is the one that counts. Series of labels that are known are there from the start, so that the first
 //! event shows as an increase.
 
+mod rules;
+
 use std::{
     fmt::{self, Debug},
     fs,
@@ -86,23 +88,6 @@ impl Scrape {
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)
-    }
-
-    fn rules(&self, page: &mut Page<'_>) -> fmt::Result {
-        let rules = &self.snapshot.rules;
-        page.counters(
-            "difusor_rule_requests",
-            "Requests that a rule of the operator decided about, by the rule and by what came of them",
-            rules
-                .counts
-                .iter()
-                .map(|(rule, outcome, n)| ([("rule", rule.as_str()), ("outcome", outcome.as_str())], *n)),
-        )?;
-        page.gauge("difusor_rules", None, "Rules of the operator that hold", rules.rules as u64)?;
-        page.gauge("difusor_rules_held", None, "Answers that rules hold now", rules.held)?;
-        page.counter("difusor_rules_refused", None, "Times that a file of rules could not be used", rules.refused)?;
-        let help = "1 while the file of the rules cannot be used, and those of before go on";
-        page.gauge("difusor_rules_stale", None, help, u32::from(rules.error.is_some()))
     }
 
     fn connections(&self, page: &mut Page<'_>) -> fmt::Result {
