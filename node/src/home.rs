@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! node.toml       the configuration, commented
+//! rules.toml      the operator's rules about requests, if there are any
 //! identity.json   name, zone, mesh certificate and key, the pinned signing key: readable by the owner alone
 //! site.pem .key   certificate of the public site from the mesh authority
 //! mark.json       the last flip that was obeyed

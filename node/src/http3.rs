@@ -15,6 +15,7 @@ mod connection;
 mod counters;
 mod frame;
 mod front;
+pub(crate) mod fuzz;
 mod limits;
 mod opening;
 mod priority;

@@ -20,6 +20,8 @@ pub mod digest_field;
 pub mod engine;
 pub mod enrol;
 pub mod fields;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gate;
 pub mod harden;
 pub mod head;

@@ -1,6 +1,6 @@
 //! What the operator's rules make of a request, before anything else is done for it.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use super::{Visit, visitor};
 use crate::{
@@ -32,7 +32,8 @@ impl Visit {
         let request = Request::new(visitor(&counter.trust, self.peer, head), head);
         // What a proxy says on its own connection it says for everyone behind it.
         let request = if counter.trust.includes(self.peer) { request.among_others() } else { request };
-        let now = counter.now();
+        // Exactly: what is held is held for as long as it says.
+        let now = Instant::now();
         let Some((rule, ruling)) = rules.decide(&request, counter.thread, now) else { return Verdict::Usual };
         self.logged.replace(rule.logs(now).then(|| Arc::clone(rule.name())));
         let (kind, retry) = match ruling {

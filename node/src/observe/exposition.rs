@@ -4,6 +4,9 @@
 //! machine's clock is the one that counts. Series of labels that are known are there from the start, so that the first
 //! event shows as an increase.
 
+mod admission;
+mod rules;
+
 use std::{
     fmt::{self, Debug},
     fs,
@@ -102,38 +105,6 @@ impl Scrape {
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)
-    }
-
-    fn admission(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Snapshot { bans, banned, places, .. } = &self.snapshot;
-        page.counters(
-            "difusor_bans",
-            "Times that a source or a network was banned for a while, by what for",
-            bans.iter().map(|(offence, n)| ([("offence", *offence)], *n)),
-        )?;
-        page.gauge("difusor_banned", None, "Sources and networks that are banned now", *banned)?;
-        let Some((places, taken, level)) = places else { return Ok(()) };
-        page.gauge("difusor_downloads_places", None, "Downloads that may be under way at once", *places)?;
-        page.gauge("difusor_downloads", None, "Downloads under way", *taken)?;
-        let help = "What is given up when there is too much to do: 1 downloads and assets, 2 new connections as well";
-        page.gauge("difusor_shedding_level", None, help, *level)
-    }
-
-    fn rules(&self, page: &mut Page<'_>) -> fmt::Result {
-        let rules = &self.snapshot.rules;
-        page.counters(
-            "difusor_rule_requests",
-            "Requests that a rule of the operator decided about, by the rule and by what came of them",
-            rules
-                .counts
-                .iter()
-                .map(|(rule, outcome, n)| ([("rule", rule.as_str()), ("outcome", outcome.as_str())], *n)),
-        )?;
-        page.gauge("difusor_rules", None, "Rules of the operator that hold", rules.rules as u64)?;
-        page.gauge("difusor_rules_held", None, "Answers that rules hold now", rules.held)?;
-        page.counter("difusor_rules_refused", None, "Times that a file of rules could not be used", rules.refused)?;
-        let help = "1 while the file of the rules cannot be used, and those of before go on";
-        page.gauge("difusor_rules_stale", None, help, u32::from(rules.error.is_some()))
     }
 
     fn connections(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -48,12 +48,13 @@ pub fn parse(bytes: &[u8]) -> Parsed {
 
 fn version_1(bytes: &[u8]) -> Parsed {
     let line = bytes.get(..MAX_LINE).unwrap_or(bytes);
-    let Some(end) = line.iter().position(|byte| *byte == b'\r') else {
-        return if line.len() < MAX_LINE && !line.contains(&b'\n') { Parsed::Incomplete } else { Parsed::Invalid };
+    // Whichever comes first: what is wrong in pieces must not be right as a whole.
+    let Some(end) = line.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        return if line.len() < MAX_LINE { Parsed::Incomplete } else { Parsed::Invalid };
     };
-    match line.get(end + 1) {
-        Some(b'\n') => {}
-        None if end + 1 < MAX_LINE => return Parsed::Incomplete,
+    match (line.get(end), line.get(end + 1)) {
+        (Some(b'\r'), Some(b'\n')) => {}
+        (Some(b'\r'), None) if end + 1 < MAX_LINE => return Parsed::Incomplete,
         _ => return Parsed::Invalid,
     }
     let text = line.get(SIGNATURE_1.len()..end).and_then(|text| str::from_utf8(text).ok());
@@ -197,6 +198,7 @@ mod tests {
             ("PROXY TCP4 1.1.1", Incomplete),
             ("PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r", Incomplete),
             ("GET / HTTP/1.1\r\n", Invalid),
+            ("PROXY UNKNOWN what\never\r\n", Invalid),
             ("PROXX", Invalid),
             ("PROXY\r\n", Invalid),
             ("PROXY  TCP4 1.1.1.1 1.1.1.1 1 1\r\n", Invalid),

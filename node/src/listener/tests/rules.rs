@@ -37,7 +37,8 @@ async fn what_is_held_comes_later_and_holds_nobody_else() {
             assert_eq!(running.h1().await.get("/").await.status, 200);
         });
         assert_eq!(answer.status, 403);
-        assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+        // Threads look at the clock a few times a second.
+        assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
         until("its place is free again", || held() == 0).await;
         // The connection goes on.
         assert_eq!(client.get("/").await.status, 200);

@@ -1,0 +1,5 @@
+//! See `difusor_node::fuzz`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (difusor_node::fuzz::TARGETS[4].1)(bytes));
