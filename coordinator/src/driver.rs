@@ -9,7 +9,7 @@ use std::{
 use difusor_proto::{
     CutKey, Flip, FlipKind, NodeId, Signed, SigningKey, Zone,
     process::unix_us,
-    wire::{CloseCode, FromCoordinator, Hello},
+    wire::{CloseCode, FromCoordinator, Hello, Offender},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +64,13 @@ pub enum Command {
         node: NodeId,
         /// Which connection.
         connection: usize,
+    },
+    /// A node bans someone: the others are told.
+    Offenders {
+        /// Which node.
+        node: NodeId,
+        /// Who.
+        banned: Vec<Offender>,
     },
     /// Something happened to a cut.
     Event(Event),
@@ -143,6 +150,15 @@ impl Driver {
                         seen.connected = false;
                     }
                     self.step(Event::Left { node });
+                }
+            }
+            Command::Offenders { node, banned } => {
+                for (other, (_, session)) in &self.sessions {
+                    if *other != node {
+                        let frame = FromCoordinator::Offenders { node: node.clone(), banned: banned.clone() };
+                        // If nobody listens, the session is about to end.
+                        let _ = session.send(ToSession::Frame(Box::new(frame)));
+                    }
                 }
             }
             Command::Event(event) => self.step(event),

@@ -13,7 +13,7 @@ use std::{
 
 use difusor_proto::{
     CutKey, Digest, MeshId, NodeId, Zone,
-    limits::{MAX_CONTROL_FRAME, MAX_WANT},
+    limits::{MAX_CONTROL_FRAME, MAX_OFFENDERS, MAX_WANT},
     process::unix_us,
     wire::{self, ALPN_ENROL, ALPN_MESH, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, StreamHead},
 };
@@ -49,6 +49,9 @@ const MAX_GUESTS: usize = 32;
 /// Bytes from which on the time of a delta, less the round trip of its end, says how fast a link is: less is over before
 /// it is filled. What is left of a national cut that was taken apart is more, so a link is measured at every cut.
 const MEASURED: u64 = 256 << 10;
+
+/// Offenders are told of once a second; a link may bring two of these close together.
+const TATTLE: Duration = Duration::from_millis(500);
 
 /// A round trip within one place, where links are faster than what is at their ends.
 const NEAR: Duration = Duration::from_millis(5);
@@ -189,7 +192,8 @@ async fn open(mesh: &Arc<Mesh>, connection: &Connection, node: NodeId, zone: Zon
     });
     let joined = Command::Joined { node: node.clone(), zone, hello, connection: stable, session };
     mesh.commands.send(joined).map_err(|_| CloseCode::Shutdown)?;
-    Ok(Session { mesh, connection, node, holds, send, recv: Some(recv), orders, rate: Arc::default(), deltas, keeper })
+    let (recv, rate, tattled) = (Some(recv), Arc::default(), None);
+    Ok(Session { mesh, connection, node, holds, send, recv, orders, rate, deltas, tattled, keeper })
 }
 
 impl Mesh {
@@ -225,6 +229,8 @@ struct Session {
     rate: Arc<AtomicU64>,
     /// Deltas on their way.
     deltas: watch::Sender<usize>,
+    /// When the node last told of offenders.
+    tattled: Option<Instant>,
     /// Told what the node says of packs, if it keeps the archive.
     keeper: Option<mpsc::UnboundedSender<Told>>,
 }
@@ -312,6 +318,17 @@ impl Session {
                 self.again(cut, digests);
             }
             FromNode::Flipped { serial: _, cut, at_us } => view(&self.mesh.fleet).flipped(&node, &cut, at_us),
+            FromNode::Offenders { banned } => {
+                if banned.len() > MAX_OFFENDERS {
+                    return Err(CloseCode::Oversize);
+                }
+                // Each is sent to all others: whoever says more than it should is not handed on.
+                if self.tattled.is_none_or(|last| last.elapsed() >= TATTLE) {
+                    self.tattled = Some(Instant::now());
+                    let told = Command::Offenders { node: node.clone(), banned };
+                    self.mesh.commands.send(told).map_err(|_| CloseCode::Shutdown)?;
+                }
+            }
             FromNode::Keeps { packs } => self.told(told(packs)?)?,
             FromNode::Kept { name } => self.told(Told::Kept(name))?,
             FromNode::NotKept { name, reason } => self.told(Told::NotKept(name, reason))?,

@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     certificate::Certificates,
     http3::Counters,
+    insight::report::Report,
+    kernel::Blocklist,
     observe::{self, Observatory, Snapshot},
     sync::Sync,
 };
@@ -40,12 +42,14 @@ pub struct Desk {
     pub certificates: Arc<Certificates>,
     /// What happened over HTTP/3, if it is spoken.
     pub http3: Option<Arc<Counters>>,
+    /// Offenders that the kernel drops, if it does.
+    pub blocklist: Option<Arc<Blocklist>>,
     /// Cancelled once the node is about to end.
     pub draining: CancellationToken,
 }
 
 /// How the node is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The cut that is served.
     pub serves: Option<CutKey>,
@@ -79,6 +83,8 @@ pub struct Status {
     pub peak_rss: u64,
     /// Bytes of files held in memory for serving.
     pub hot: u64,
+    /// What the node makes of those who ask. It names those who send much that is refused: for the operator alone.
+    pub insight: Report,
 }
 
 /// Whether the node should get visitors.
@@ -140,6 +146,7 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
         rss,
         peak_rss,
         hot: site.map_or(0, |site| site.memory()),
+        insight: Report::clone(&desk.observatory.insight().report()),
     })
 }
 
@@ -175,6 +182,7 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         wanted: desk.sync.scrub.wanted() as u64,
         withheld: shown.map_or(0, |shown| shown.site.withheld().len() as u64),
         http3: desk.http3.iter().flat_map(|counters| counters.read()).collect(),
+        kernel: desk.blocklist.as_ref().map(|list| list.view()),
     });
     let text = desk.observatory.scrape(snapshot);
     ([(header::CONTENT_TYPE, observe::CONTENT_TYPE)], text).into_response()

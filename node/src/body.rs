@@ -6,7 +6,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 
-use crate::{content::Content, engine::Outbox};
+use crate::{admission::shares::Place, content::Content, engine::Outbox};
 
 /// How soon an answer is needed, by RFC 9218 section 4.1: 0 first, 7 last.
 pub type Urgency = u8;
@@ -23,6 +23,8 @@ pub struct Body {
     rest: VecDeque<Bytes>,
     left: u64,
     urgency: Urgency,
+    /// What is given back when it is over, however it ends.
+    held: Option<Box<Place>>,
 }
 
 impl Body {
@@ -34,7 +36,7 @@ impl Body {
     /// These bytes.
     pub fn new(bytes: Bytes) -> Self {
         let left = bytes.len() as u64;
-        Self { now: bytes, at: 0, rest: VecDeque::new(), left, urgency: USUAL }
+        Self { now: bytes, at: 0, rest: VecDeque::new(), left, urgency: USUAL, held: None }
     }
 
     /// A part of these bytes.
@@ -68,6 +70,13 @@ impl Body {
     #[must_use]
     pub fn with_urgency(mut self, urgency: Urgency) -> Self {
         self.urgency = urgency;
+        self
+    }
+
+    /// The same, with a place that is free again when it is over.
+    #[must_use]
+    pub fn holding(mut self, place: Option<Place>) -> Self {
+        self.held = place.map(Box::new);
         self
     }
 

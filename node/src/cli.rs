@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, TEMPLATE},
     enrol,
+    harden::Harden,
     home::Home,
+    kernel::control::{self, Operator},
     run::Node,
 };
 
@@ -60,6 +62,10 @@ enum Do {
     },
     /// Serve until interrupted
     Run,
+    #[command(flatten)]
+    Operator(Operator),
+    /// The packet filter and the kernel settings that this node should stand behind
+    Harden(Harden),
 }
 
 /// Runs the command line.
@@ -125,6 +131,12 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("Next: difusor-node --config {} run", cli.config.display());
         }
         Some(Do::Run) => run(&home, &config).await?,
+        Some(Do::Harden(harden)) => {
+            let said = harden.run(&config)?;
+            print!("{}", said.text);
+            return Ok(if said.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Some(Do::Operator(what)) => print!("{}", control::ask(&home.control(), &what)?),
     }
     Ok(ExitCode::SUCCESS)
 }

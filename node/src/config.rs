@@ -7,8 +7,8 @@ use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
 use serde::Deserialize;
 
 use crate::{
-    admission::budgets::BudgetsConfig, http3::Http3Limits, listener::Limits, observe::access::AccessConfig,
-    policy::Policy, proxied::Trust, redirect::RedirectConfig,
+    admission::budgets::BudgetsConfig, http3::Http3Limits, kernel::KernelConfig, listener::Limits,
+    observe::access::AccessConfig, policy::Policy, proxied::Trust, redirect::RedirectConfig,
 };
 
 /// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
@@ -55,6 +55,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What one source may ask for.
     pub admission: BudgetsConfig,
+    /// Offenders that are given to the kernel.
+    pub kernel: KernelConfig,
     /// What is decided about answers.
     pub site: Policy,
     /// Plain HTTP that leads to the site.
@@ -77,19 +79,22 @@ pub struct LimitsConfig {
     pub head: Span,
     /// Without a request, or without any of an answer being taken.
     pub stall: Span,
+    /// Bytes a second that a client has to take of what it asked for.
+    pub slowest: Bytes,
     /// HTTP/2 requests at once on one connection.
     pub streams: u32,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        let Limits { connections, handshake, head, stall, streams } = Limits::default();
+        let Limits { connections, handshake, head, stall, slowest, streams, .. } = Limits::default();
         Self {
             connections,
             http3_connections: Http3Limits::default().connections,
             handshake: Span(handshake),
             head: Span(head),
             stall: Span(stall),
+            slowest: Bytes(slowest),
             streams,
         }
     }
@@ -98,8 +103,16 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     /// For TCP.
     pub fn limits(&self) -> Limits {
-        let Self { connections, handshake, head, stall, streams, .. } = *self;
-        Limits { connections, handshake: handshake.0, head: head.0, stall: stall.0, streams }
+        let Self { connections, handshake, head, stall, slowest, streams, .. } = *self;
+        Limits {
+            connections,
+            handshake: handshake.0,
+            head: head.0,
+            stall: stall.0,
+            slowest: slowest.0,
+            streams,
+            ..Limits::default()
+        }
     }
 
     /// For QUIC.
@@ -137,6 +150,7 @@ impl Default for Config {
             proxy_protocol: false,
             limits: LimitsConfig::default(),
             admission: BudgetsConfig::default(),
+            kernel: KernelConfig::default(),
             site: Policy::default(),
             redirect: RedirectConfig::default(),
             log: AccessConfig::default(),
@@ -173,6 +187,7 @@ impl Config {
             "proxy_protocol: list the proxies that speak it in `proxies`"
         );
         config.admission.check()?;
+        config.kernel.check()?;
         config.site.check().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(config.apply_memory.0 >= 16 << 20, "apply_memory: at least 16 MiB");
         Ok(config)
@@ -198,6 +213,7 @@ mod tests {
             ("keep_cuts = 1", "keep_cuts"),
             ("apply_memory = \"1 MiB\"", "apply_memory"),
             ("drain = \"10\"", "ms, s, m, h, d"),
+            ("kernel.table = \"filter\"", "kernel.table"),
             ("admission.requests = { a_second = 0, at_once = 1 }", "more than nothing"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());

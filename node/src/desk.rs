@@ -17,11 +17,17 @@ use std::{
 use difusor_proto::{CutKey, Digest};
 
 use crate::{
-    admission::budgets::{Budgets, Spent},
+    admission::{
+        budgets::{Budgets, Spent},
+        door::Door,
+        offenders::Offence,
+        overload::{BULK, Load, Overload, PROBE, Rank},
+    },
     block::Block,
     body::Body,
     engine::{Desk, Refusal, Sink},
     head::{Head, Method},
+    insight::{Meter, window::Asked},
     observe::{
         AccessLog, Draw, Observatory, Protocol, Sampler, Tally,
         access::{AccessConfig, Record},
@@ -34,6 +40,10 @@ use crate::{
     site::Site,
     tick::{Cadence, Tick},
 };
+
+/// Requests that are refused one after another on a connection before it ends: whoever goes on asks over new ones, which
+/// are counted, too. A page whose parts are all refused is one.
+const MAX_REFUSED: u32 = 100;
 
 /// How many pages and parts of pages are remembered: some windows and frames, and what draws them.
 const MAX_PAGES: usize = 16;
@@ -51,8 +61,10 @@ pub struct Station {
     pub observatory: Arc<Observatory>,
     /// What is logged.
     pub access: AccessConfig,
-    /// What one source may ask for; `None` is as much as it likes.
-    pub budgets: Option<Arc<Budgets>>,
+    /// Who is let in, and what one source may ask for.
+    pub door: Door,
+    /// What is given up when there is too much to do.
+    pub overload: Overload,
 }
 
 /// What the connections of one thread share.
@@ -64,8 +76,10 @@ pub struct Counter {
     /// What this thread counts.
     pub(crate) tally: Arc<Tally>,
     observatory: Arc<Observatory>,
-    budgets: Option<Arc<Budgets>>,
+    pub(crate) door: Door,
+    pub(crate) load: Load,
     sampler: RefCell<Sampler>,
+    meter: Meter,
     pages: Pages,
     tick: RefCell<Rc<Tick>>,
     keys: RandomState,
@@ -80,6 +94,8 @@ pub struct Visit {
     seed: u64,
     peer: IpAddr,
     protocol: Protocol,
+    /// Requests that were refused since one was answered.
+    refused: u32,
     /// The newest last. Nothing is held for those who never load a page.
     pages: Vec<Page>,
 }
@@ -105,7 +121,8 @@ impl Station {
             trust: Arc::default(),
             observatory: Arc::new(Observatory::new(threads, AccessLog::off())),
             access: AccessConfig::default(),
-            budgets: None,
+            door: Door::default(),
+            overload: Overload::default(),
         }
     }
 
@@ -115,17 +132,21 @@ impl Station {
         let tallies = self.observatory.tallies();
         let pages = Pages::new(&self.policy);
         let sampler = Sampler::new(&self.access, tallies.len(), rand::random());
+        let insight = self.observatory.insight();
+        let (meter, keys) = (insight.meter(thread), insight.keys());
         let counter = Counter {
             tally: tallies.get(thread).map(Arc::clone).unwrap_or_default(),
             serving: self.serving,
             policy: self.policy,
             trust: self.trust,
             observatory: self.observatory,
-            budgets: self.budgets,
+            door: self.door,
+            load: Load::new(self.overload),
             sampler: RefCell::new(sampler),
+            meter,
             pages,
             tick: RefCell::new(Rc::new(tick)),
-            keys: RandomState::new(),
+            keys,
             visits: Cell::new(0),
             instant: Cell::new(Instant::now()),
         };
@@ -138,9 +159,21 @@ impl Counter {
     /// Makes the fields of this second, at Unix milliseconds. To be called a few times a second.
     pub fn tick(&self, now: u64) {
         self.instant.set(Instant::now());
+        self.meter.tick(now);
         if now / 1000 != self.tick.borrow().now / 1000 || self.visits.get() == 0 {
             let cadence = self.serving.with(|shown| shown.map(|shown| shown.cadence(now)).unwrap_or_default());
             *self.tick.borrow_mut() = Rc::new(Tick::new(now, &cadence, &self.policy.fresh));
+        }
+    }
+
+    /// Measures how late the thread is, for ever; to be run on it.
+    pub async fn probe(self: Rc<Self>) {
+        let mut due = tokio::time::Instant::now() + PROBE;
+        loop {
+            tokio::time::sleep_until(due).await;
+            let now = tokio::time::Instant::now();
+            self.load.sample(now.saturating_duration_since(due));
+            due = now + PROBE;
         }
     }
 
@@ -149,22 +182,30 @@ impl Counter {
         self.instant.get()
     }
 
+    /// A connection from this address came to nothing, or made work without asking for anything.
+    pub fn trouble(&self, peer: IpAddr) {
+        self.meter.trouble(peer);
+    }
+
     /// A new connection from this address.
     pub fn visit(self: &Rc<Self>, peer: IpAddr, protocol: Protocol) -> Visit {
         self.visits.set(self.visits.get().wrapping_add(1));
-        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, pages: Vec::new() }
+        Visit { counter: Rc::clone(self), seed: self.visits.get(), peer, protocol, refused: 0, pages: Vec::new() }
     }
 }
 
 impl Desk for Visit {
     fn answer(&mut self, head: &Head<'_>, sink: &mut dyn Sink) -> Body {
         let counter = &*self.counter;
-        let budgets = counter.budgets.as_deref().map(|budgets| (budgets, visitor(&counter.trust, self.peer, head)));
-        if let Some((budgets, visitor)) = budgets
+        let visitor = visitor(&counter.trust, self.peer, head);
+        if let Some(budgets) = counter.door.budgets()
             && let Err(spent) = budgets.ask(visitor, counter.now())
         {
+            // A proxy asks for many.
+            self.refused += u32::from(visitor == self.peer);
             return self.too_much(head, budgets, spent, sink);
         }
+        self.refused = 0;
         let draw = counter.sampler.borrow_mut().draw();
         let started = draw.timed.then(Instant::now);
         let tick = counter.tick.borrow();
@@ -183,17 +224,26 @@ impl Desk for Visit {
                 tick: &tick,
                 pages: &counter.pages,
                 superseded,
+                gives_up: counter.load.gives_up(visitor),
                 seed: self.seed,
             };
             let (body, outcome) = respond(&scene, head, sink);
             (body, outcome, site.map(Site::cut), of_page)
         });
-        if let Some((budgets, visitor)) = budgets {
+        if let Some(budgets) = counter.door.budgets() {
             budgets.give(visitor, body.left(), counter.now());
         }
+        let body = match outcome.rank {
+            Some(rank) if outcome.status == 503 => {
+                counter.tally.gave_up(rank);
+                body
+            }
+            Some(Rank::Bulk) if body.left() >= BULK => body.holding(counter.load.place(visitor)),
+            _ => body,
+        };
         let took = started.map(|started| started.elapsed());
         let cut = outcome.given.map(|given| given.cut).or(cut);
-        self.note(Some(head), outcome.status, &body, cut, draw, took);
+        self.note(Some((head, Some(asked))), outcome.status, &body, cut, draw, took);
         if head.method == Method::Get
             && let Some(given) = outcome.given
         {
@@ -224,6 +274,9 @@ impl Desk for Visit {
             Refusal::TransferCoding => Kind::TransferCoding,
             Refusal::Version => Kind::Version,
         };
+        if matches!(refusal, Refusal::Malformed | Refusal::TransferCoding) {
+            self.counter.door.blame(self.peer, Offence::Violation, self.counter.now());
+        }
         let page = self.counter.pages.get(kind);
         sink.head(page.status, &[&page.fields, self.counter.tick.borrow().block(page.class, self.seed)]);
         let body = Body::new(page.html.clone());
@@ -234,6 +287,10 @@ impl Desk for Visit {
 
     fn handed(&mut self, bytes: u64) {
         self.counter.tally.sent(bytes);
+    }
+
+    fn is_done(&self) -> bool {
+        self.refused >= MAX_REFUSED
     }
 }
 
@@ -252,7 +309,7 @@ impl Visit {
         sink.head(page.status, &[&page.fields, &when, counter.tick.borrow().block(page.class, self.seed)]);
         let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
         let draw = counter.sampler.borrow_mut().draw();
-        self.note(Some(head), page.status, &body, None, draw, None);
+        self.note(Some((head, None)), page.status, &body, None, draw, None);
         body
     }
 
@@ -281,10 +338,10 @@ impl Visit {
         self.pages.push(page);
     }
 
-    /// Counts an answer, and logs it if it is one of the sample.
+    /// Counts an answer, and logs it if it is one of the sample. With the head comes the hash of its path, if there is one.
     fn note(
         &self,
-        head: Option<&Head<'_>>,
+        asked: Option<(&Head<'_>, Option<u64>)>,
         status: u16,
         body: &Body,
         cut: Option<CutKey>,
@@ -293,11 +350,19 @@ impl Visit {
     ) {
         let counter = &*self.counter;
         counter.tally.answered(self.protocol, status);
+        let head = asked.map(|(head, _)| head);
+        let ip = head.map_or(self.peer, |head| visitor(&counter.trust, self.peer, head));
+        counter.meter.note(&Asked {
+            visitor: ip,
+            path: asked.and_then(|(head, hash)| Some((hash?, head.path))),
+            status,
+            conditional: head.is_some_and(|head| !(head.if_none_match.is_empty() && head.if_modified_since.is_empty())),
+            bytes: body.left(),
+        });
         if let Some(took) = took {
             counter.tally.head_took(took);
         }
         if counter.sampler.borrow_mut().wants(draw, status, Instant::now) {
-            let ip = head.map_or(self.peer, |head| visitor(&counter.trust, self.peer, head));
             let (at, cut) = (SystemTime::now(), cut.map(|cut| cut.label));
             let record = Record { at, ip, protocol: self.protocol, head, status, bytes: body.left(), cut, took };
             counter.observatory.log().write(&record);

@@ -21,6 +21,11 @@ pub trait Desk {
 
     /// So many bytes of a body were handed to the connection. Only from those that have no [`Outbox`], which counts them.
     fn handed(&mut self, _bytes: u64) {}
+
+    /// True if the connection is to end once what was asked is answered: nothing that it asks for would be given.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// Where the head of an answer is written: the engine's own encoding of it.

@@ -8,6 +8,7 @@
 //! served.json     the cuts that were served, oldest first
 //! store/          packs and index
 //! archive/        packs that are kept for the coordinator
+//! control.sock    where operators block by hand, while the node runs
 //! ```
 
 use std::{
@@ -110,6 +111,11 @@ impl Home {
     /// Packs that are kept for the coordinator.
     pub fn archive(&self) -> PathBuf {
         self.dir.join("archive")
+    }
+
+    /// Where operators block by hand.
+    pub fn control(&self) -> PathBuf {
+        self.dir.join("control.sock")
     }
 
     fn identity(&self) -> PathBuf {

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{code::Code, front::Front};
 pub use self::{counters::Counters, limits::Http3Limits};
-use crate::engine::Desk;
+use crate::{admission::door::Door, engine::Desk};
 
 /// What the kernel may keep of packets that came, or are to leave: 20 ms of a gigabit, while the thread is busy. The
 /// kernel cuts it to `net.core.rmem_max` and `wmem_max`.
@@ -110,13 +110,14 @@ impl Http3 {
     }
 
     /// Serves until `drain`: then takes no connections and no new requests, finishes what is under way for at most
-    /// `grace`, and closes what is left. Each connection is given the desk that `desks` makes for it.
+    /// `grace`, and closes what is left. `door` says who is let in. Each connection is given the desk that `desks` makes
+    /// for it.
     ///
     /// Must be driven inside a [`tokio::task::LocalSet`], on a runtime with IO and time.
     ///
     /// # Errors
     /// If a socket cannot be used any more.
-    pub async fn run<D>(self, desks: D, drain: CancellationToken, grace: Duration) -> io::Result<Drained>
+    pub async fn run<D>(self, desks: D, door: Door, drain: CancellationToken, grace: Duration) -> io::Result<Drained>
     where
         D: Fn(Peer) -> Box<dyn Desk> + 'static,
     {
@@ -126,7 +127,9 @@ impl Http3 {
             Endpoint::new(endpoint, Some(self.config.clone()), socket, Arc::new(TokioRuntime))
         });
         let endpoints = endpoints.collect::<io::Result<Vec<_>>>()?;
-        let front = Front::new(self.limits, self.counters, drain.clone(), Box::new(desks));
+        let front = Front::new(self.limits, self.counters, door, drain.clone(), Box::new(desks));
+        let turns = Rc::clone(&front.turns);
+        tokio::task::spawn_local(async move { turns.run().await });
         let mut loops = JoinSet::new();
         for endpoint in &endpoints {
             loops.spawn_local(Rc::clone(&front).accept(endpoint.clone()));

@@ -11,7 +11,7 @@ mod connection;
 mod socket;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
     net::{IpAddr, SocketAddr, TcpListener as Socket},
     num::NonZero,
@@ -34,7 +34,11 @@ use tracing::Instrument as _;
 
 use self::connection::Front;
 use crate::{
-    admission::shares::{Crowded, Shares},
+    admission::{
+        overload::Level,
+        shares::{Crowded, Shares},
+        turns::Turns,
+    },
     desk::Station,
     observe::Tally,
     serving::unix_ms,
@@ -46,6 +50,10 @@ const BACKLOG: i32 = 4096;
 /// How long to wait when the system has no resources for another connection: they come back when connections end, and
 /// trying again at once would take a core.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes that may lie in a socket without being on their way. More only waits longer: behind what came before it on the
+/// same connection, and in memory, if the client does not read.
+const UNSENT: u32 = 128 << 10;
 
 /// How often threads look at the clock for what they send and for how long they wait.
 const TICK: Duration = Duration::from_millis(100);
@@ -61,9 +69,13 @@ pub struct Limits {
     /// From accept to the first request; for HTTP/1 also from an answer to the next request. Browsers open connections
     /// ahead of need, and reopen them cheaply.
     pub head: Duration,
-    /// Without a new request, and without the client taking another piece of a body. A piece a minute and a half is
-    /// 1.5 kB/s, slower than any line that can show the site.
+    /// Without a new request, and without the client taking another piece of a body.
     pub stall: Duration,
+    /// Bytes a second that a client has to take of what it asked for: slower than any line that can show the site. Zero is
+    /// no matter how slow.
+    pub slowest: u64,
+    /// Over how long that is measured: long enough for a tunnel, or for someone who is asked where to save a download.
+    pub pace: Duration,
     /// HTTP/2 requests at once on one connection: browsers ask a hundred at a time at most (RFC 9113 section 6.5.2
     /// recommends no less).
     pub streams: u32,
@@ -76,6 +88,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(20),
             stall: Duration::from_secs(90),
+            slowest: 1 << 10,
+            pace: Duration::from_secs(60),
             streams: 100,
         }
     }
@@ -214,6 +228,9 @@ pub(crate) fn listen(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    // Both are handed down to the connections. Answers are written whole: waiting to fill a segment only delays their end.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -246,8 +263,13 @@ impl Worker {
             limits: self.limits,
             proxy_protocol: self.proxy_protocol,
             drain: self.cancel,
+            turns: Turns::new(),
             room: RefCell::default(),
+            ahead: Cell::default(),
         });
+        let turns = Rc::clone(&front.turns);
+        tokio::task::spawn_local(async move { turns.run().await });
+        tokio::task::spawn_local(Rc::clone(&counter).probe());
         let mut loops = JoinSet::new();
         for socket in self.sockets {
             let socket = TcpListener::from_std(socket)?;
@@ -322,18 +344,21 @@ async fn accept(socket: TcpListener, front: Rc<Front>, shares: Arc<Shares>, grac
 /// Serves a connection if there is room. If not, it is closed at once: the visitor's browser, or the resolver, can
 /// then try another node, which waiting in a queue would prevent.
 fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, shares: &Arc<Shares>, connections: &mut JoinSet<()>) {
-    let entered = shares.enter().and_then(|mut place| {
-        // Proxies hold connections for everyone.
-        let is_proxy = front.counter.trust.includes(peer);
-        if is_proxy { Ok(place) } else { place.name(peer).map(|()| place) }
-    });
+    // Proxies hold connections for everyone.
+    let is_proxy = front.counter.trust.includes(peer);
+    if !is_proxy && let Err(unwelcome) = front.counter.door.enter(peer, front.counter.now()) {
+        return front.counter.tally.unwelcome(unwelcome);
+    }
+    if front.counter.load.level() == Level::NoNewcomers && !is_proxy {
+        return front.counter.tally.refused();
+    }
+    let entered =
+        shares.enter().and_then(|mut place| if is_proxy { Ok(place) } else { place.name(peer).map(|()| place) });
     let place = match entered {
         Ok(place) => place,
         Err(Crowded::Full) => return front.counter.tally.refused(),
         Err(Crowded::Share) => return front.counter.tally.crowded(),
     };
-    // Answers are written whole: waiting to fill a segment only delays their end.
-    let _ = tcp.set_nodelay(true);
     let open = Open::new(&front.counter.tally);
     let front = Rc::clone(front);
     let accepted = Instant::now();

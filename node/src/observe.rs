@@ -19,6 +19,8 @@ use std::{
 
 use difusor_proto::{CutKey, store::Scrubbed};
 
+use crate::{insight::Insight, kernel::KernelView};
+
 pub use self::{
     journal::{AccessLog, AccessLogError},
     sampler::{Draw, Sampler, Share, ShareError},
@@ -32,6 +34,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Debug)]
 pub struct Observatory {
     tallies: Vec<Arc<Tally>>,
+    insight: Arc<Insight>,
     log: AccessLog,
     started: SystemTime,
 }
@@ -59,18 +62,26 @@ pub struct Snapshot {
     pub withheld: u64,
     /// What happened over HTTP/3 beside requests, by name; none if it is not spoken.
     pub http3: Vec<(&'static str, u64)>,
+    /// Offenders that the kernel drops; none if it does not.
+    pub kernel: Option<KernelView>,
 }
 
 impl Observatory {
     /// For so many workers, but at least one.
     pub fn new(workers: usize, log: AccessLog) -> Self {
-        let tallies = (0..workers.max(1)).map(|_| Arc::default()).collect();
-        Self { tallies, log, started: SystemTime::now() }
+        let tallies: Vec<_> = (0..workers.max(1)).map(|_| Arc::default()).collect();
+        let insight = Insight::new(tallies.len());
+        Self { tallies, insight, log, started: SystemTime::now() }
     }
 
     /// The tallies, one for each worker.
     pub fn tallies(&self) -> &[Arc<Tally>] {
         &self.tallies
+    }
+
+    /// What is made of those who ask.
+    pub fn insight(&self) -> &Arc<Insight> {
+        &self.insight
     }
 
     /// Where records of requests go.
@@ -89,6 +100,7 @@ impl Observatory {
     pub fn scrape(&self, snapshot: Snapshot) -> String {
         exposition::text(exposition::Scrape {
             totals: self.totals(),
+            found: self.insight.report(),
             snapshot,
             dropped: self.log.dropped(),
             started: self.started,

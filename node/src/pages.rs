@@ -78,6 +78,8 @@ pub enum Kind {
     Misdirected,
     /// Nothing was published yet. `Retry-After` is short: the first cut may come at any moment.
     NoCut,
+    /// Too much to do: when to come again is for the caller to say.
+    Busy,
     /// The disk has spoiled the file here, and it is on its way again. Another node has it.
     Withheld,
     /// 400.
@@ -103,7 +105,7 @@ const fn page(status: u16, class: Class, extra: &'static [(&'static str, &'stati
 }
 
 /// In the order of [`Kind`].
-const ALL: [Page; 15] = [
+const ALL: [Page; 16] = [
     page(
         404,
         Class::Missing,
@@ -138,6 +140,16 @@ const ALL: [Page; 15] = [
         Class::Never,
         &[("retry-after", "5")],
         html!("503", "todavía no hay resultados publicados.", "no results have been published yet."),
+    ),
+    page(
+        503,
+        Class::Never,
+        &[],
+        html!(
+            "503",
+            "hay demasiadas peticiones: los resultados van primero. Pruebe de nuevo en unos segundos.",
+            "there are too many requests: results go first. Try again in a few seconds."
+        ),
     ),
     page(
         503,

@@ -11,6 +11,7 @@ use difusor_proto::{CutKey, Digest};
 
 use crate::{
     address,
+    admission::overload::Rank,
     block::Block,
     body::Body,
     conditional::{self, Precondition, tag},
@@ -27,6 +28,9 @@ use crate::{
     wellknown,
 };
 
+/// Seconds after which a busy node may be asked again: at least, and how much more at most.
+const AGAIN: (u64, u64) = (5, 10);
+
 /// What answers follow from, beside the request.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
@@ -40,6 +44,8 @@ pub struct Scene<'a> {
     pub pages: &'a Pages,
     /// True if another cut is current by now: what is given goes on belonging to a page, and is not to be kept for others.
     pub superseded: bool,
+    /// Answers of this rank, and those behind it, are not given now.
+    pub gives_up: Option<Rank>,
     /// Decides between the lifetimes of results: the same for requests of one connection in one second, so that HEAD
     /// and GET agree.
     pub seed: u64,
@@ -52,11 +58,13 @@ pub struct Outcome {
     pub status: u16,
     /// The file that was given whole, or that the client has; `None` for everything else.
     pub given: Option<Given>,
+    /// What the file is worth that was given, or given up; `None` if there is none.
+    pub rank: Option<Rank>,
 }
 
 impl Outcome {
     fn of(status: u16) -> Self {
-        Self { status, given: None }
+        Self { status, given: None, rank: None }
     }
 }
 
@@ -157,6 +165,7 @@ fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink
     let given = |status| Outcome {
         status,
         given: Some(Given { cut: about.cut, digest: *entity.digest(), part: entity.media.part }),
+        rank: Some(entity.rank()),
     };
     // What a page has of a cut that was replaced is its own: nobody else may be given it, and it asks again itself.
     let class = match entity.class {
@@ -173,6 +182,10 @@ fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink
         }
         Precondition::Failed => return page_of(scene, Some(about), Kind::PreconditionFailed, head, sink),
     }
+    // Whoever has it, or only asks about it, costs nothing.
+    if head.method == Method::Get && scene.gives_up.is_some_and(|least| entity.rank() >= least) {
+        return busy(scene, about, entity.rank(), sink);
+    }
     if head.method == Method::Get
         && !head.range.is_empty()
         && range::applies(&head.if_range, form.tag.as_bytes(), about.modified, has_one_form(entity))
@@ -181,8 +194,8 @@ fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink
         match range::select(&head.range, form.content.len()) {
             Ranges::All => {}
             Ranges::Unsatisfiable => return unsatisfiable(scene, fields, form, sink),
-            Ranges::One(part) => return partial(fields, entity, form, &part, life, sink),
-            Ranges::Many(parts) => return parted(fields, entity, form, &parts, life, sink),
+            Ranges::One(part) => return ranked(partial(fields, entity, form, &part, life, sink), entity),
+            Ranges::Many(parts) => return ranked(parted(fields, entity, form, &parts, life, sink), entity),
         }
     }
     sink.head(200, &[fields, &entity.media.fields, &form.whole, life]);
@@ -191,6 +204,15 @@ fn file(scene: &Scene<'_>, about: &About, entity: &Entity, head: &Head<'_>, sink
         _ => Body::part(&form.content, 0..form.content.len()),
     };
     (body.with_urgency(entity.urgency), given(200))
+}
+
+/// 503: something else comes first now (RFC 9110 section 15.6.4). Not all come back in the same second.
+fn busy(scene: &Scene<'_>, about: &About, rank: Rank, sink: &mut dyn Sink) -> (Body, Outcome) {
+    let page = scene.pages.get(Kind::Busy);
+    let seconds = (AGAIN.0 + scene.seed % AGAIN.1).to_string();
+    let when = Block::new([("retry-after", seconds.as_str())]);
+    sink.head(page.status, &[&page.fields, &when, scene.tick.block(page.class, scene.seed), &about.name]);
+    (Body::new(page.html.clone()), Outcome { rank: Some(rank), ..Outcome::of(page.status) })
 }
 
 /// True if the file has no other form than its own bytes, and never gets one.
@@ -243,6 +265,10 @@ fn unsatisfiable(scene: &Scene<'_>, fields: &Block, form: &Form, sink: &mut dyn 
     let range = Block::new([("content-range", range.as_str()), ("content-length", "0")]);
     sink.head(416, &[fields, &form.unchanged, &range, scene.tick.block(Class::Never, scene.seed)]);
     (Body::empty(), Outcome::of(416))
+}
+
+fn ranked((body, outcome): (Body, Outcome), entity: &Entity) -> (Body, Outcome) {
+    (body, Outcome { rank: Some(entity.rank()), ..outcome })
 }
 
 fn partial(

@@ -18,14 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    admission::budgets::Budgets,
+    admission::{door::Door, overload::Overload},
     certificate::Certificates,
     config::Config,
     desk::Station,
     gate::Gate,
     home::Home,
     http3::{self, Http3},
+    insight,
     keep::Keep,
+    kernel::{self, Blocklist},
     listener::{self, Listener, ListenerConfig},
     observe::{AccessLog, Observatory, Protocol},
     redirect::Redirector,
@@ -65,6 +67,7 @@ pub struct Node {
     certificates: Arc<Certificates>,
     station: Station,
     sync: Arc<Sync>,
+    blocklist: Option<Arc<Blocklist>>,
     notice: Duration,
     drain: Duration,
 }
@@ -125,10 +128,12 @@ impl Node {
             trust: Arc::new(config.proxies.clone()),
             observatory: Arc::clone(&observatory),
             access: config.log.clone(),
-            budgets: Some(Arc::new(Budgets::new(&config.admission)?)),
+            door: Door::new(&config.admission, &config.proxies)?,
+            overload: Overload::default(),
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
+        let blocklist = kernel::start_if_wanted(config, &ready, &addresses, home).await;
         let (gate, custody) = (Arc::new(gate), Arc::default());
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&gate), key, Arc::clone(&custody), round);
@@ -154,10 +159,11 @@ impl Node {
             scrub: Arc::new(scrub),
             cannot_take: None.into(),
             connected: false.into(),
+            door: station.door.clone(),
         });
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         let (notice, drain) = (config.notice.0, config.drain.0);
-        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, notice, drain })
+        Ok(Self { ready, listener, http3, redirector, admin, certificates, station, sync, blocklist, notice, drain })
     }
 
     /// Where it listens.
@@ -171,7 +177,8 @@ impl Node {
     /// # Errors
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, http3, redirector, admin, certificates, station, sync, notice, drain, .. } = self;
+        let Self { listener, http3, redirector, admin, certificates, station, sync, blocklist, notice, drain, .. } =
+            self;
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
         // The status is the last to go: it says that the node drains.
         let (closing, over) = (CancellationToken::new(), CancellationToken::new());
@@ -180,10 +187,13 @@ impl Node {
             observatory: Arc::clone(&station.observatory),
             certificates: Arc::clone(&certificates),
             http3: http3.as_ref().map(Http3::counters),
+            blocklist,
             draining: cancel.clone(),
         };
         let mut status = admin::spawn(desk, admin, over.clone())?;
         let observatory = Arc::clone(&station.observatory);
+        let (serving, events) = (Arc::clone(&station.serving), http3.as_ref().map(Http3::counters));
+        tokio::spawn(insight::reader::run(Arc::clone(&observatory), serving, events, over.clone()));
         let has_quic = http3.is_some();
         let mut quic = match http3 {
             Some(http3) => spawn_http3(http3, station.clone(), closing.clone(), drain)?,
@@ -253,8 +263,10 @@ fn spawn_http3(
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             LocalSet::new().block_on(&runtime, async move {
                 let last = station.observatory.tallies().len().saturating_sub(1);
+                let door = station.door.clone();
                 let counter = station.counter(last);
                 let clock = std::rc::Rc::clone(&counter);
+                tokio::task::spawn_local(std::rc::Rc::clone(&counter).probe());
                 tokio::task::spawn_local(async move {
                     let mut ticks = tokio::time::interval(TICK);
                     loop {
@@ -263,7 +275,7 @@ fn spawn_http3(
                     }
                 });
                 let desks = move |peer: http3::Peer| Box::new(counter.visit(peer.address.ip(), Protocol::H3)) as Box<_>;
-                http3.run(desks, cancel, grace).await
+                http3.run(desks, door, cancel, grace).await
             })
         })();
         match served {

@@ -21,6 +21,7 @@ use difusor_proto::{CutKey, Digest, Manifest, Signed, SitePath, VerifyingKey, st
 
 use crate::{
     address,
+    admission::overload::Rank,
     block::Block,
     pages::EXPOSED,
     policy::Policy,
@@ -513,6 +514,17 @@ fn media(name: &str, policy: &Policy) -> Option<Media> {
 fn media_of_node(name: &str) -> Arc<Media> {
     let fields = Block::new([("content-type", name)]);
     Arc::new(Media { fields, name: name.to_owned(), varies: false, part: Part::Other })
+}
+
+impl Entity {
+    /// What it is worth when not everything can be given.
+    pub(crate) fn rank(&self) -> Rank {
+        match self.urgency {
+            0..=2 => Rank::Results,
+            3..=5 => Rank::Assets,
+            _ => Rank::Bulk,
+        }
+    }
 }
 
 /// Pages and what draws them first, data next, downloads last (RFC 9218 section 4.1).

@@ -7,6 +7,7 @@
 mod incoming;
 mod keeping;
 mod mending;
+mod offenders;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,6 +34,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::door::Door,
     enrol::{resolve, unspecified},
     gate::{Gate, GateError},
     keep::Keep,
@@ -92,6 +94,8 @@ pub struct Sync {
     pub cannot_take: Mutex<Option<(CutKey, String)>>,
     /// True while a session is up.
     pub connected: std::sync::atomic::AtomicBool,
+    /// Knows who is banned, here and elsewhere.
+    pub door: Door,
 }
 
 /// Counts of what was refused.
@@ -253,6 +257,7 @@ impl Session {
         let mut listening = tokio::spawn(listen(recv, frames));
         let mut tasks: JoinSet<Result<(), CloseCode>> = JoinSet::new();
         let mut beat = tokio::time::interval(HEARTBEAT);
+        let mut news = self.sync.door.offenders().map(|offenders| offenders.news());
         self.say_keeps().await;
         (0..FIRST_PINGS).for_each(|_| self.say(FromNode::Ping { sent: unix_us() }));
         let code = loop {
@@ -260,6 +265,9 @@ impl Session {
                 () = cancel.cancelled() => break CloseCode::Shutdown,
                 _ = beat.tick() => {
                     self.report();
+                    if let Some(banned) = news.as_mut().and_then(offenders::since) {
+                        self.say(FromNode::Offenders { banned });
+                    }
                     self.give_up_waiting();
                     for (cut, want) in self.due() {
                         let session = Arc::clone(&self);
@@ -287,6 +295,7 @@ impl Session {
                         let session = Arc::clone(&self);
                         tasks.spawn(async move { session.flip(flip).await });
                     }
+                    FromCoordinator::Offenders { node, banned } => offenders::hear(&self.sync.door, &node, &banned),
                     FromCoordinator::Fetch { name } => {
                         let (session, connection) = (Arc::clone(&self), connection.clone());
                         tasks.spawn(async move { session.give(&connection, name).await });

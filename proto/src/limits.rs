@@ -44,6 +44,9 @@ pub const MAX_PACK_BYTES: u64 = MAX_PACKAGE_BYTES + (16 << 20) + (MAX_ENTRIES as
 /// Most packs that a node says it keeps, so that they fit a control frame: 16 times the 500 packages of the call.
 pub const MAX_KEPT: usize = 8192;
 
+/// Most offenders that a node tells of at once: more than can be told apart from noise in a second.
+pub const MAX_OFFENDERS: usize = 256;
+
 /// Largest head of a pack on a stream of a node, in bytes: a name of 60, a length and a digest.
 pub const MAX_PACK_HEAD: usize = 256;
 

@@ -15,6 +15,8 @@
 //!
 //! **Packs** of nodes that keep the archive: see [`keeping`].
 //!
+//! **Offenders** that nodes tell each other of: see [`offenders`].
+//!
 //! **Flips** come on the control stream, signed; the node answers [`FromNode::Flipped`] when it serves the cut.
 //!
 //! **Non-goals.** Nothing here is secret from the other side, and nothing received is believed for having arrived on an
@@ -24,6 +26,7 @@
 
 pub mod keeping;
 mod list;
+pub mod offenders;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -31,11 +34,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 pub use self::{
     keeping::{Held, PackHead, StreamHead},
     list::{List, ListError},
+    offenders::Offender,
 };
 use crate::{CutKey, Digest, Flip, Mark, MeshId, NodeId, Signed, VerifyingKey, Zone, codec::Coding, store::PackName};
 
 /// ALPN of the mesh protocol. A new version gets a new number.
-pub const ALPN_MESH: &[u8] = b"difusor/2";
+pub const ALPN_MESH: &[u8] = b"difusor/3";
 
 /// ALPN of enrolment.
 pub const ALPN_ENROL: &[u8] = b"difusor-enrol/1";
@@ -100,6 +104,11 @@ pub enum FromNode {
         name: PackName,
         /// Why, for the operator.
         reason: String,
+    },
+    /// Whom the node lets in no more, at most [`crate::limits::MAX_OFFENDERS`].
+    Offenders {
+        /// Who.
+        banned: Vec<Offender>,
     },
 }
 
@@ -167,6 +176,13 @@ pub enum FromCoordinator {
     Discard {
         /// Which.
         name: PackName,
+    },
+    /// Whom another node lets in no more.
+    Offenders {
+        /// Which node.
+        node: NodeId,
+        /// Who.
+        banned: Vec<Offender>,
     },
 }
 

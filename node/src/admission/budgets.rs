@@ -3,7 +3,7 @@
 //! Requests are charged before they are answered. Bytes are charged when an answer begins, with all that it is going to
 //! have, since that is what this node will have to send; a source that owes more than it may have at once is answered 429
 //! until it owes less. What a source is, [`super::source`] says; the network that it lies in may have four times as much,
-//! so that nobody goes through the addresses of a network one by one.
+//! so that nobody goes through the addresses of a network one by one. Connections are charged when they come.
 //!
 //! A carrier puts thousands of people behind one address (RFC 6888). So the defaults are what thousands of people ask for
 //! who look at results at once, a small part of what a node can answer, and far more than a single one ever needs.
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use difusor_proto::units::Bytes;
+use difusor_proto::units::{Bytes, Span};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -41,6 +41,12 @@ pub struct BudgetsConfig {
     pub requests: RequestRate,
     /// Bytes of bodies for one source.
     pub bytes: ByteRate,
+    /// Connections that one source opens.
+    pub connections: RequestRate,
+    /// How long the first ban is; none if zero.
+    pub ban: Span,
+    /// How long the longest is.
+    pub longest_ban: Span,
 }
 
 /// Requests.
@@ -71,6 +77,9 @@ impl Default for BudgetsConfig {
             exempt: Trust { networks: here.collect() },
             requests: RequestRate { a_second: 5_000, at_once: 20_000 },
             bytes: ByteRate { a_second: Bytes(32 << 20), at_once: Bytes(1 << 30) },
+            connections: RequestRate { a_second: 500, at_once: 5_000 },
+            ban: Span(Duration::from_secs(60)),
+            longest_ban: Span(Duration::from_secs(15 * 60)),
         }
     }
 }
@@ -87,6 +96,8 @@ pub enum Budget {
     Requests,
     /// Bytes.
     Bytes,
+    /// Connections.
+    Connections,
 }
 
 /// Too much was asked for.
@@ -105,6 +116,7 @@ pub struct Budgets {
     begun: Instant,
     requests: [Rates; 2],
     bytes: [Rates; 2],
+    connections: [Rates; 2],
     policy: String,
 }
 
@@ -117,7 +129,16 @@ impl BudgetsConfig {
         self.rates().map(drop)
     }
 
-    fn rates(&self) -> Result<[Rate; 2], NothingError> {
+    /// Connections of one source, a second and at once.
+    ///
+    /// # Errors
+    /// [`NothingError`].
+    pub(super) fn connection_rate(&self) -> Result<(NonZero<u64>, NonZero<u64>), NothingError> {
+        let RequestRate { a_second, at_once } = self.connections;
+        NonZero::new(a_second).zip(NonZero::new(at_once)).ok_or(NothingError("connections"))
+    }
+
+    fn rates(&self) -> Result<[Rate; 3], NothingError> {
         let rate = |name, a_second: u64, at_once: u64| {
             let some = NonZero::new(a_second).zip(NonZero::new(at_once));
             some.map(|(per_second, burst)| Rate { per_second, burst }).ok_or(NothingError(name))
@@ -125,6 +146,7 @@ impl BudgetsConfig {
         Ok([
             rate("requests", self.requests.a_second, self.requests.at_once)?,
             rate("bytes", self.bytes.a_second.0, self.bytes.at_once.0)?,
+            rate("connections", self.connections.a_second, self.connections.at_once)?,
         ])
     }
 }
@@ -135,7 +157,7 @@ impl Budgets {
     /// # Errors
     /// [`NothingError`] if one is of nothing.
     pub fn new(config: &BudgetsConfig) -> Result<Self, NothingError> {
-        let [requests, bytes] = config.rates()?;
+        let [requests, bytes, connections] = config.rates()?;
         let pair = |rate: Rate| {
             let times =
                 |value: NonZero<u64>| value.saturating_mul(NonZero::new(OF_NETWORK).unwrap_or(NonZero::<u64>::MIN));
@@ -148,6 +170,7 @@ impl Budgets {
             policy: policy(requests, bytes),
             requests: pair(requests),
             bytes: pair(bytes),
+            connections: pair(connections),
         })
     }
 
@@ -164,14 +187,19 @@ impl Budgets {
         if let Some(wait) = of_source.owes(source, now).max(of_network.owes(source.network(), now)) {
             return Err(Spent { budget: Budget::Bytes, wait });
         }
-        let [of_source, of_network] = &self.requests;
-        // What is refused for the network was charged to the source: it is the one that asks.
-        for charge in [of_source.charge(source, 1, now), of_network.charge(source.network(), 1, now)] {
-            if let Charge::Late(wait) = charge {
-                return Err(Spent { budget: Budget::Requests, wait });
-            }
+        charge(&self.requests, source, now).map_err(|wait| Spent { budget: Budget::Requests, wait })
+    }
+
+    /// Charges a connection from this address.
+    ///
+    /// # Errors
+    /// [`Spent`] if it is not to be let in now.
+    pub fn connect(&self, address: IpAddr, now: Instant) -> Result<(), Spent> {
+        if self.exempt.includes(address) {
+            return Ok(());
         }
-        Ok(())
+        let late = charge(&self.connections, Source::of(address), self.micros(now));
+        late.map_err(|wait| Spent { budget: Budget::Connections, wait })
     }
 
     /// Charges the bytes of an answer.
@@ -192,12 +220,23 @@ impl Budgets {
 
     /// Bytes of all tables.
     pub fn memory(&self) -> usize {
-        self.requests.iter().chain(&self.bytes).map(Rates::memory).sum()
+        self.requests.iter().chain(&self.bytes).chain(&self.connections).map(Rates::memory).sum()
     }
 
     fn micros(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.begun).as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// Charges one to a source and to its network. What is refused for the network was charged to the source: it is the one
+/// that asks.
+fn charge([of_source, of_network]: &[Rates; 2], source: Source, now: u64) -> Result<(), Duration> {
+    for charge in [of_source.charge(source, 1, now), of_network.charge(source.network(), 1, now)] {
+        if let Charge::Late(wait) = charge {
+            return Err(wait);
+        }
+    }
+    Ok(())
 }
 
 impl Spent {
@@ -213,14 +252,15 @@ impl Spent {
 }
 
 impl Budget {
-    /// All, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Requests, Self::Bytes];
+    /// Those that requests are charged to, in the order of their numbers.
+    pub const OF_REQUESTS: [Self; 2] = [Self::Requests, Self::Bytes];
 
     /// Its name, for labels and fields.
     pub fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Bytes => "bytes",
+            Self::Connections => "connections",
         }
     }
 }

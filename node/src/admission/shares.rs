@@ -42,7 +42,7 @@ pub enum Crowded {
 /// Places for connections.
 #[derive(Debug)]
 pub struct Shares {
-    places: usize,
+    places: AtomicUsize,
     open: AtomicUsize,
     sources: Counts<Source>,
     networks: Counts<Network>,
@@ -59,7 +59,7 @@ impl Shares {
     /// So many places.
     pub fn new(places: usize) -> Arc<Self> {
         let (sources, networks) = (Counts::new(), Counts::new());
-        Arc::new(Self { places, open: AtomicUsize::new(0), sources, networks })
+        Arc::new(Self { places: AtomicUsize::new(places), open: AtomicUsize::new(0), sources, networks })
     }
 
     /// A place for nobody in particular yet: an address that is not proven, or a proxy that speaks for others.
@@ -67,8 +67,26 @@ impl Shares {
     /// # Errors
     /// [`Crowded::Full`].
     pub fn enter(self: &Arc<Self>) -> Result<Place, Crowded> {
-        let taken = self.open.fetch_update(Relaxed, Relaxed, |open| (open < self.places).then_some(open + 1));
+        let taken = self.open.fetch_update(Relaxed, Relaxed, |open| (open < self.places()).then_some(open + 1));
         taken.map(|_| Place { shares: Arc::clone(self), holder: None }).map_err(|_| Crowded::Full)
+    }
+
+    /// How many places there are.
+    pub fn places(&self) -> usize {
+        self.places.load(Relaxed)
+    }
+
+    /// So many places from now on. Those who have one keep it.
+    pub fn resize(&self, places: usize) {
+        self.places.store(places, Relaxed);
+    }
+
+    /// True if this address would get a place now.
+    pub fn has_place(&self, address: IpAddr) -> bool {
+        let (free, source) = (self.places().saturating_sub(self.open()), Source::of(address));
+        free > 0
+            && self.sources.has_room(source, free)
+            && self.networks.has_room(source.network(), free.saturating_mul(OF_NETWORK))
     }
 
     /// Places that are taken.
@@ -86,7 +104,7 @@ impl Place {
         self.leave();
         let shares = &self.shares;
         // This place is taken already: it counts as free for the one who comes.
-        let free = shares.places.saturating_sub(shares.open()) + 1;
+        let free = shares.places().saturating_sub(shares.open()) + 1;
         let source = Source::of(address);
         if !shares.sources.add(source, free) {
             return Err(Crowded::Share);
@@ -139,6 +157,11 @@ impl<K: Copy + Eq + Hash> Counts<K> {
         let is_in = *count < most.max(FEW);
         *count += usize::from(is_in);
         is_in
+    }
+
+    /// True if [`add`](Self::add) would.
+    fn has_room(&self, key: K, most: usize) -> bool {
+        self.shard(key).is_some_and(|shard| shard.get(&key).copied().unwrap_or(0) < most.max(FEW))
     }
 
     fn remove(&self, key: K) {

@@ -416,8 +416,8 @@ fn frugal(trust: &[&str]) -> Rc<Counter> {
         ..BudgetsConfig::default()
     };
     let trust = Trust::try_from(trust.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-    let budgets = Some(Arc::new(Budgets::new(&config).unwrap()));
-    let counter = Station { budgets, trust: Arc::new(trust), ..Station::new(Arc::clone(&world.serving), 1) }.counter(0);
+    let door = Door::new(&config, &trust).unwrap();
+    let counter = Station { door, trust: Arc::new(trust), ..Station::new(Arc::clone(&world.serving), 1) }.counter(0);
     counter.tick(START);
     counter
 }
@@ -448,10 +448,28 @@ fn who_asks_too_much_is_told_when_to_come_again() {
 }
 
 #[test]
+fn whoever_does_not_hear_it_has_to_come_again() {
+    let counter = frugal(&["10.0.0.0/8"]);
+    let mut visit = counter.visit("192.0.2.1".parse().unwrap(), Protocol::H1);
+    for _ in 0..5 + 99 {
+        get(&mut visit, "/", &[]);
+        assert!(!visit.is_done());
+    }
+    get(&mut visit, "/", &[]);
+    assert!(visit.is_done());
+    // A proxy asks for others, too.
+    let mut proxy = counter.visit("10.0.0.1".parse().unwrap(), Protocol::H1);
+    for _ in 0..200 {
+        get(&mut proxy, "/", &[(Field::XForwardedFor, "198.51.100.1")]);
+        assert!(!proxy.is_done());
+    }
+}
+
+#[test]
 fn bytes_that_were_given_are_paid_off() {
     let counter = frugal(&[]);
     let visitor: IpAddr = "2001:db8::1".parse().unwrap();
-    let budgets = counter.budgets.clone().unwrap();
+    let budgets = counter.door.budgets().unwrap();
     assert_eq!(get(&mut counter.visit(visitor, Protocol::H3), "/", &[]).status, 200);
     budgets.give(visitor, 2000, counter.now());
     // Its neighbour in the /64 is the same customer.
@@ -471,4 +489,38 @@ fn visitors_behind_a_proxy_have_budgets_of_their_own() {
         let answers = (0..6).map(|_| get(&mut proxy, "/", &fields).status).collect::<Vec<_>>();
         assert_eq!(answers, [200, 200, 200, 200, 200, 429], "{from}");
     }
+}
+
+/// Downloads are given up first, then pictures; results never, nor what costs nothing.
+#[test]
+fn what_is_given_up_when_there_is_too_much_to_do() {
+    let (fixture, serving, large) = (Fixture::new(), Arc::new(Serving::default()), vec![7; 100_000]);
+    let files: [(&str, &[u8]); 3] = [("index.html", b"page"), ("a.png", b"picture"), ("all.csv", &large)];
+    serving.flip(Arc::new(fixture.site(&fixture.cut(1, &files))));
+    let counter = Station::new(Arc::clone(&serving), 1).counter(0);
+    counter.tick(START);
+    let statuses = |expected: [u16; 3]| {
+        let mut visit = counter.visit(PEER, Protocol::H2);
+        assert_eq!(["/", "/a.png", "/all.csv"].map(|path| get(&mut visit, path, &[]).status), expected);
+        assert_eq!(ask(&mut visit, Method::Head, "/all.csv", &[]).status, 200);
+    };
+    statuses([200, 200, 200]);
+    // All places for downloads are taken, half of them by this visitor.
+    let delays = |ms: u64, n: usize| (0..n).for_each(|_| counter.load.sample(Duration::from_millis(ms)));
+    delays(30, 500);
+    let mut held = Vec::new();
+    while counter.load.gives_up(PEER).is_none() {
+        held.extend(counter.load.place(PEER));
+    }
+    statuses([200, 200, 503]);
+    let busy = get(&mut counter.visit(PEER, Protocol::H1), "/all.csv", &[]);
+    let again: u64 = busy.field("retry-after").unwrap().parse().unwrap();
+    assert!((5..15).contains(&again) && text(&busy).contains("resultados van primero"));
+    assert_eq!(get(&mut counter.visit("192.0.2.1".parse().unwrap(), Protocol::H1), "/all.csv", &[]).status, 200);
+    drop(held);
+    delays(200, 25);
+    statuses([200, 503, 503]);
+    delays(0, 25);
+    statuses([200, 200, 200]);
+    assert_eq!(Totals::default().and(&counter.tally).gave_up, [1, 3]);
 }

@@ -24,7 +24,7 @@ use super::{
     session::Session,
     watch::{self, Judgement, Seen, Watch},
 };
-use crate::engine::Desk;
+use crate::{admission::offenders::Offence, engine::Desk};
 
 /// What the control stream begins with (RFC 9114 section 6.2.1).
 const CONTROL: u64 = 0;
@@ -71,7 +71,7 @@ enum End {
 
 /// Serves a connection until its end. `opened` is when its first packet came.
 pub(super) async fn serve(quic: quinn::Connection, desk: Box<dyn Desk>, front: Rc<Front>, opened: Instant) {
-    let session = Session::new(Rc::clone(&front), desk);
+    let session = Session::new(Rc::clone(&front), quic.remote_address().ip(), desk);
     let room = Room::new(quic.clone(), Rc::clone(&session));
     // It waits for nothing but room for a stream, which every client gives with the handshake.
     let Ok(Ok(control)) = timeout(front.limits.handshake, greet(&quic)).await else {
@@ -132,6 +132,9 @@ impl Driver {
                 biased;
                 accepted = requests.next() => {
                     let Some((sending, receiving)) = accepted else { return End::Lost };
+                    if self.session.is_banned() {
+                        return End::Abandoned(Code::ExcessiveLoad);
+                    }
                     self.begin(sending, receiving);
                     // What the last look saw may have been nothing.
                     let next = watch::look(self.session.since(), self.session.limits());
@@ -180,6 +183,7 @@ impl Driver {
         let session = Rc::clone(&self.session);
         if session.is_wasteful() {
             count(&session.counters().violations);
+            session.blame(Offence::Abuse);
             return Err(End::Abandoned(Code::ExcessiveLoad));
         }
         let seen = Seen {
@@ -192,6 +196,7 @@ impl Driver {
             Judgement::Fine(until) => until,
             Judgement::Stalled => {
                 count(&session.counters().silent);
+                session.blame(Offence::Stalled);
                 return Err(End::Abandoned(Code::ExcessiveLoad));
             }
             Judgement::Silent if self.phase == Phase::Open => {
@@ -206,7 +211,7 @@ impl Driver {
             }
         };
         match self.phase {
-            Phase::Open if session.is_overdue() => self.warn().await,
+            Phase::Open if session.is_overdue() || session.desk().is_done() => self.warn().await,
             Phase::Warned(until) if until <= now => self.last().await,
             _ => {}
         }

@@ -27,6 +27,10 @@ counters! {
     refused,
     /// Connections that were closed after the handshake: their source, or the network of that, held its share.
     crowded,
+    /// Connections that were not let in, or closed: their source, or the network of that, is banned.
+    banned,
+    /// Connections that were not let in, or closed after the handshake: their source opens them faster than it may.
+    hasty,
     /// Clients that were asked to prove their address first.
     retries,
     /// Handshakes that failed, or were not finished in time.

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use quinn::{Endpoint, Incoming, crypto::rustls::HandshakeData};
@@ -24,7 +24,12 @@ use super::{
     qpack::Section,
 };
 use crate::{
-    admission::shares::{Place, Shares},
+    admission::{
+        door::{Door, Unwelcome},
+        offenders::Offence,
+        shares::{Place, Shares},
+        turns::{Turns, Work},
+    },
     engine::Desk,
 };
 
@@ -32,11 +37,13 @@ use crate::{
 pub(super) struct Front {
     pub(super) limits: Http3Limits,
     pub(super) counters: Arc<Counters>,
+    pub(super) door: Door,
     pub(super) drain: CancellationToken,
     desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
     /// Where requests are decoded, one after the other.
     pub(super) section: RefCell<Section>,
     shares: Arc<Shares>,
+    pub(super) turns: Rc<Turns>,
     handshakes: Cell<usize>,
     empty: Notify,
 }
@@ -45,12 +52,14 @@ impl Front {
     pub(super) fn new(
         limits: Http3Limits,
         counters: Arc<Counters>,
+        door: Door,
         drain: CancellationToken,
         desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
     ) -> Rc<Self> {
         let (shares, handshakes) = (Shares::new(limits.connections), Cell::new(0));
         let section = RefCell::new(Section::default());
-        Rc::new(Self { limits, counters, drain, desks, section, shares, handshakes, empty: Notify::new() })
+        let (turns, empty) = (Turns::new(), Notify::new());
+        Rc::new(Self { limits, counters, door, drain, desks, section, shares, turns, handshakes, empty })
     }
 
     /// Connections that are open, handshakes included.
@@ -75,10 +84,20 @@ impl Front {
     /// Lets a client in, asks it for proof of its address, or refuses it. A refusal is an answer: the browser tries
     /// TCP, or another node, at once.
     fn admit(self: &Rc<Self>, incoming: Incoming) {
-        if self.drain.is_cancelled() {
+        // A forged address may say whose packets are ignored, but not charge anyone.
+        let (address, is_proven) = (incoming.remote_address().ip(), incoming.remote_address_validated());
+        let welcome = match is_proven {
+            true => self.door.enter(address, now()),
+            false if self.door.is_banned(address, now()) => Err(Unwelcome::Banned),
+            false => Ok(()),
+        };
+        if let Err(unwelcome) = welcome {
+            count(self.counter_of(unwelcome));
+            incoming.ignore();
+        } else if self.drain.is_cancelled() {
             count(&self.counters.refused);
             incoming.refuse();
-        } else if self.handshakes.get() >= self.limits.unproven_handshakes && !incoming.remote_address_validated() {
+        } else if self.handshakes.get() >= self.limits.unproven_handshakes && !is_proven {
             count(&self.counters.retries);
             // An address that is not validated may always be asked.
             let _ = incoming.retry();
@@ -91,12 +110,27 @@ impl Front {
         }
     }
 
+    fn counter_of(&self, unwelcome: Unwelcome) -> &AtomicU64 {
+        match unwelcome {
+            Unwelcome::Banned => &self.counters.banned,
+            Unwelcome::Hasty => &self.counters.hasty,
+        }
+    }
+
     async fn meet(self: Rc<Self>, incoming: Incoming, mut slot: Slot) {
         let opened = Instant::now();
+        let (address, was_proven) = (incoming.remote_address().ip(), incoming.remote_address_validated());
         let Some(quic) = self.shake_hands(incoming).await else {
+            if was_proven {
+                self.door.blame(address, Offence::Handshake, now());
+            }
             return count(&self.counters.handshake_failures);
         };
         slot.ready();
+        if !was_proven && let Err(unwelcome) = self.door.enter(quic.remote_address().ip(), now()) {
+            count(self.counter_of(unwelcome));
+            return quic.close(Code::ExcessiveLoad.into(), b"your network opens too many connections");
+        }
         // Before, the address was only a word.
         if slot.place.name(quic.remote_address().ip()).is_err() {
             count(&self.counters.crowded);
@@ -109,8 +143,11 @@ impl Front {
 
     /// `None` if it fails, or takes too long.
     async fn shake_hands(&self, incoming: Incoming) -> Option<quinn::Connection> {
-        let connecting = incoming.accept().ok()?;
-        timeout(self.limits.handshake, connecting).await.ok()?.ok()
+        let shaken = async {
+            self.turns.wait(Work::Handshake, incoming.remote_address().ip()).await;
+            incoming.accept().ok()?.await.ok()
+        };
+        timeout(self.limits.handshake, shaken).await.ok()?
     }
 }
 
@@ -146,6 +183,11 @@ impl Drop for Slot {
             tracing::error!("a connection ended in a panic");
         }
     }
+}
+
+/// The time of the door: rates and bans.
+pub(super) fn now() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 fn peer(quic: &quinn::Connection) -> Peer {

@@ -159,7 +159,9 @@ impl Reply {
             }
             None => self.stream.write_chunk(head).await?,
         }
-        while let Some(piece) = body.take(PIECE) {
+        while body.left() > 0 {
+            under_way.session().turn().await;
+            let Some(piece) = body.take(PIECE) else { break };
             self.order(under_way.reordered().unwrap_or(urgency), &mut order);
             let len = piece.len();
             self.stream.write_chunk(piece).await?;

@@ -5,6 +5,7 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     collections::BTreeMap,
+    net::IpAddr,
     rc::Rc,
 };
 
@@ -13,16 +14,22 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     aside::Update,
     counters::{Counters, count},
-    front::Front,
+    front::{self, Front},
     limits::{CANCELLED, Http3Limits, STREAMS},
     qpack::Section,
     reply::Ending,
 };
-use crate::{body::Urgency, engine::Desk};
+use crate::{
+    admission::{offenders::Offence, turns::Work},
+    body::Urgency,
+    engine::Desk,
+};
 
 /// One connection, as its requests see it.
 pub(super) struct Session {
     front: Rc<Front>,
+    /// Where the client was when it came.
+    peer: IpAddr,
     desk: RefCell<Box<dyn Desk>>,
     requests: Cell<u64>,
     under_way: Cell<usize>,
@@ -37,9 +44,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(front: Rc<Front>, desk: Box<dyn Desk>) -> Rc<Self> {
+    pub(super) fn new(front: Rc<Front>, peer: IpAddr, desk: Box<dyn Desk>) -> Rc<Self> {
         Rc::new(Self {
             front,
+            peer,
             desk: RefCell::new(desk),
             requests: Cell::new(0),
             under_way: Cell::new(0),
@@ -85,6 +93,25 @@ impl Session {
     /// Completes when the client wants an answer sooner or later than before.
     pub(super) async fn reordering(&self) {
         self.reordering.notified().await;
+    }
+
+    /// Completes when another piece of a large answer may be handed over.
+    pub(super) async fn turn(&self) {
+        self.front.turns.wait(Work::Bulk, self.peer).await;
+    }
+
+    /// Remembers what the client did, beyond this connection.
+    pub(super) fn blame(&self, offence: Offence) {
+        self.front.door.blame(self.peer, offence, front::now());
+    }
+
+    /// True if its source was banned since it came.
+    pub(super) fn is_banned(&self) -> bool {
+        let is_banned = self.front.door.is_banned(self.peer, front::now());
+        if is_banned {
+            count(&self.counters().banned);
+        }
+        is_banned
     }
 
     /// Counts the request on this stream in. It is out when the guard is dropped.

@@ -3,11 +3,13 @@
 //! One future, polled when the socket or a timer says so, moves bytes between the socket, TLS and the protocol's
 //! [`Engine`]; it makes no system call that it can do without, and copies bodies only into the records that are sent.
 //! The protocol is chosen by ALPN and not by looking at the first bytes, because waiting for first bytes is a state
-//! without a timer. Whatever state a connection is in, one deadline runs: of the handshake, of a head, or of a client
-//! that neither asks nor reads.
+//! without a timer. Whatever state a connection is in, one [`deadline`] runs: of the handshake, of a head, or of a client
+//! that neither asks nor reads. What takes long waits for its [turn](Turns), so that those who look at results do not.
+
+mod deadline;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
     net::IpAddr,
     pin::Pin,
@@ -22,12 +24,18 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::{net::TcpStream, time::Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::deadline::Pace;
 use super::{Limits, socket::Socket};
 use crate::{
-    admission::shares::Place,
+    admission::{
+        door::Unwelcome,
+        offenders::Offence,
+        shares::Place,
+        turns::{Ticket, Turns, Work},
+    },
     certificate::H2,
     desk::{Counter, Visit},
-    engine::{Engine, Outbox, State},
+    engine::{Desk as _, Engine, Outbox, State},
     http1::Http1,
     http2::{Http2, Http2Limits},
     observe::{Failure, Handshake, Protocol},
@@ -45,6 +53,16 @@ const MAX_BACKLOG: usize = 64 << 10;
 /// 16 KiB, and many records in one system call cost less than one in each.
 const MIN_AHEAD: usize = 32 << 10;
 const MAX_AHEAD: usize = 256 << 10;
+
+/// The least that is encrypted ahead: a record.
+const RECORD: usize = 16 << 10;
+
+/// Bytes encrypted ahead on all connections of a thread. A connection gets a quarter of what is left of them at most, so
+/// that those who do not read find ever less to hold (Choudhury and Hahne 1998), and never less than a record.
+const AHEAD: usize = 64 << 20;
+
+/// A piece of an answer from which on the next one has to wait for its turn.
+const HEAVY: u64 = 64 << 10;
 
 /// Turns of one poll before other connections get theirs.
 const MAX_TURNS: usize = 16;
@@ -64,7 +82,10 @@ pub(super) struct Front {
     pub(super) limits: Limits,
     pub(super) proxy_protocol: bool,
     pub(super) drain: CancellationToken,
+    pub(super) turns: Rc<Turns>,
     pub(super) room: RefCell<Room>,
+    /// Bytes that are encrypted and not taken by sockets.
+    pub(super) ahead: Cell<usize>,
 }
 
 /// Buffers that one connection at a time uses, within one poll.
@@ -87,6 +108,8 @@ enum Broken {
     Preamble,
     #[error("its source holds its share of the connections")]
     Crowded,
+    #[error("its source is not let in: {0:?}")]
+    Unwelcome(Unwelcome),
     #[error("nothing was asked or read for too long")]
     Stalled,
 }
@@ -117,6 +140,25 @@ enum Turn {
     Over,
 }
 
+/// What of [`Front::ahead`] is a connection's own.
+struct Ahead<'a> {
+    all: &'a Cell<usize>,
+    own: usize,
+}
+
+impl Ahead<'_> {
+    fn set(&mut self, own: usize) {
+        self.all.set(self.all.get() - self.own + own);
+        self.own = own;
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 struct Connection<'a> {
     front: &'a Front,
     socket: Socket,
@@ -127,7 +169,15 @@ struct Connection<'a> {
     place: Place,
     /// Decrypted bytes that the protocol could not use yet.
     input: BytesMut,
-    ahead: usize,
+    /// How much may be encrypted ahead, and how much is.
+    may_ahead: usize,
+    ahead: Ahead<'a>,
+    /// The place in a queue for a turn.
+    ticket: Option<Ticket>,
+    /// True once the handshake had its turn.
+    is_met: bool,
+    /// True if the next turn has to be waited for.
+    is_heavy: bool,
     timer: Pin<Box<Sleep>>,
     is_armed: bool,
     accepted: Instant,
@@ -142,8 +192,13 @@ struct Connection<'a> {
     parting: Option<Instant>,
     /// True while bytes of a body wait to be taken by the socket.
     owes_body: bool,
+    /// Bytes of bodies, encrypted, that the socket took.
+    taken: u64,
+    pace: Option<Pace>,
     /// True if the client sends nothing more.
     is_ended: bool,
+    /// True if its source was banned since it came.
+    is_unwelcome: bool,
 }
 
 /// Serves a connection until it ends, is overdue, or is drained.
@@ -171,7 +226,11 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
         peer,
         place,
         input: BytesMut::new(),
-        ahead: MIN_AHEAD,
+        may_ahead: MIN_AHEAD,
+        ahead: Ahead { all: &front.ahead, own: 0 },
+        ticket: None,
+        is_met: false,
+        is_heavy: false,
         timer: Box::pin(tokio::time::sleep_until((accepted + front.limits.handshake).into())),
         is_armed: false,
         accepted,
@@ -182,17 +241,33 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
         is_told: false,
         parting: None,
         owes_body: false,
+        taken: 0,
+        pace: None,
         is_ended: false,
+        is_unwelcome: false,
     };
     let ended = std::future::poll_fn(|cx| connection.poll(cx)).await;
     if let Err(error) = ended {
+        let peer = connection.peer;
+        let blame = |offence| front.counter.door.blame(peer, offence, front.counter.now());
+        if !matches!(error, Broken::Socket(_) | Broken::Tls(_)) || !matches!(connection.phase, Phase::Open { .. }) {
+            front.counter.trouble(connection.peer);
+        }
         match error {
-            Broken::Stalled => tally.cut_off(),
+            Broken::Stalled => {
+                tally.cut_off();
+                blame(Offence::Stalled);
+            }
             Broken::Crowded => tally.crowded(),
-            Broken::Handshake => tally.handshake_failed(Failure::Timeout),
+            Broken::Unwelcome(unwelcome) => tally.unwelcome(unwelcome),
+            Broken::Handshake => {
+                tally.handshake_failed(Failure::Timeout);
+                blame(Offence::Handshake);
+            }
             Broken::Preamble => tally.handshake_failed(Failure::Protocol),
             _ if matches!(connection.phase, Phase::Preamble(_) | Phase::Handshake) => {
                 tally.handshake_failed(Failure::Tls);
+                blame(Offence::Handshake);
             }
             _ => {}
         }
@@ -204,9 +279,15 @@ impl Connection<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.watch(cx)?;
         for _ in 0..MAX_TURNS {
+            if !self.is_its_turn(cx) {
+                return Poll::Pending;
+            }
             match self.turn(cx)? {
                 Turn::Moved => {}
-                Turn::Rested => return Poll::Pending,
+                Turn::Rested => {
+                    self.rest(cx);
+                    return Poll::Pending;
+                }
                 Turn::Over => return Poll::Ready(Ok(())),
             }
         }
@@ -214,91 +295,18 @@ impl Connection<'_> {
         Poll::Pending
     }
 
-    /// The timer, and the call to drain. Each is polled once to be heard, and then only looked at.
-    fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
-        let is_first = !self.is_armed;
-        if !self.is_draining && (is_first || self.front.drain.is_cancelled()) && self.drain.as_mut().poll(cx).is_ready()
-        {
-            self.is_draining = true;
-            match &mut self.phase {
-                // The request may be on its way already: the handshake is finished first.
-                Phase::Preamble(_) | Phase::Handshake | Phase::Flushing | Phase::Lingering => {}
-                Phase::Open { engine, .. } => {
-                    engine.drain();
-                    self.is_told = true;
-                    self.part();
-                }
-            }
-        }
-        self.is_armed = true;
-        while is_first || self.timer.is_elapsed() {
-            if self.timer.as_mut().poll(cx).is_pending() {
-                break;
-            }
-            let now = Instant::now();
-            if self.parting.take_if(|told| *told + PARTING <= now).is_some()
-                && let Phase::Open { engine, .. } = &mut self.phase
-            {
-                engine.overdue(&mut self.desk);
-            }
-            let deadline = self.deadline();
-            if deadline > now {
-                // Phones leave their network without saying so: whoever is silent for long is asked, once.
-                if let Phase::Open { engine, .. } = &mut self.phase
-                    && engine.state() == State::Idle
-                {
-                    engine.ping();
-                }
-                self.timer.as_mut().reset(deadline.into());
-                if self.timer.as_mut().poll(cx).is_pending() {
-                    break;
-                }
-                continue;
-            }
-            self.overdue()?;
-            self.timer.as_mut().reset((now + LINGER).into());
-            if self.timer.as_mut().poll(cx).is_pending() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// When this connection is overdue.
-    fn deadline(&self) -> Instant {
-        let limits = &self.front.limits;
-        let end = match &self.phase {
-            Phase::Preamble(_) | Phase::Handshake => self.accepted + limits.handshake,
-            Phase::Open { .. } if self.requests == 0 => self.accepted + limits.head,
-            Phase::Open { engine, is_h1: true } if engine.state() == State::Idle => self.beat + limits.head,
-            Phase::Open { .. } | Phase::Flushing => self.beat + limits.stall,
-            Phase::Lingering => self.beat + LINGER,
+    /// False if it has to wait for its turn.
+    fn is_its_turn(&mut self, cx: &Context<'_>) -> bool {
+        let work = match &self.phase {
+            // Nothing is asked for that may never come: who says nothing waits for nothing.
+            Phase::Handshake if !self.is_met && self.socket.is_readable(cx) => Work::Handshake,
+            Phase::Open { .. } if self.is_heavy => Work::Bulk,
+            _ => return true,
         };
-        self.parting.map_or(end, |told| end.min(told + PARTING))
-    }
-
-    /// The client was told that this connection ends. Polled again soon, the timer is heard.
-    fn part(&mut self) {
-        let now = Instant::now();
-        self.parting = Some(now);
-        self.timer.as_mut().reset((now + PARTING).into());
-    }
-
-    fn overdue(&mut self) -> Result<(), Broken> {
-        match &mut self.phase {
-            Phase::Preamble(_) | Phase::Handshake => return Err(Broken::Handshake),
-            Phase::Open { engine, .. } if engine.state() == State::Idle => {
-                // A connection that was used and rests is let go without a word in the counters.
-                if self.requests == 0 || !self.input.is_empty() {
-                    self.front.counter.tally.cut_off();
-                }
-                engine.overdue(&mut self.desk);
-                self.beat = Instant::now();
-            }
-            Phase::Open { .. } | Phase::Flushing => return Err(Broken::Stalled),
-            Phase::Lingering => self.is_ended = true,
-        }
-        Ok(())
+        let has_come = self.front.turns.poll(work, self.peer, &mut self.ticket, cx).is_ready();
+        self.is_met |= has_come && work == Work::Handshake;
+        self.is_heavy &= !has_come;
+        has_come
     }
 
     /// Reads what came, lets the protocol answer, and sends what there is: each at most once.
@@ -314,6 +322,10 @@ impl Connection<'_> {
             _ => {}
         }
         moved |= self.talk();
+        if self.is_unwelcome {
+            return Err(Broken::Unwelcome(Unwelcome::Banned));
+        }
+        self.is_draining |= self.desk.is_done();
         // Whatever came with the end of the handshake was asked before the client could know.
         if self.is_draining
             && self.parting.is_none()
@@ -414,6 +426,8 @@ impl Connection<'_> {
             Parsed::Header { len, source } => {
                 if let Some(source) = source {
                     self.peer = source.ip();
+                    let counter = &self.front.counter;
+                    counter.door.enter(self.peer, counter.now()).map_err(Broken::Unwelcome)?;
                     self.place.name(self.peer).map_err(|_| Broken::Crowded)?;
                 }
                 self.desk = self.front.counter.visit(self.peer, Protocol::H1);
@@ -472,19 +486,23 @@ impl Connection<'_> {
                 self.requests = engine.requests();
                 self.beat = self.front.counter.now();
                 moved = true;
+                self.is_unwelcome = self.front.counter.door.is_banned(self.peer, self.beat);
             }
             // What the handshake has to say, or what the socket did not take, goes first.
             if self.tls.wants_write() {
                 break false;
             }
             room.out.clear();
-            engine.transmit(&mut room.out, self.ahead);
+            let left = AHEAD.saturating_sub(self.front.ahead.get()) / 4;
+            engine.transmit(&mut room.out, self.may_ahead.min(left).max(RECORD));
             if room.out.is_empty() {
                 break true;
             }
             moved = true;
             self.front.counter.tally.sent(room.out.body_bytes());
             self.owes_body |= room.out.body_bytes() > 0;
+            self.is_heavy |= room.out.body_bytes() >= HEAVY;
+            self.ahead.set(self.ahead.own + room.out.len());
             let mut writer = self.tls.writer();
             let written = if room.out.count() == 1 {
                 room.out.pieces().try_for_each(|piece| io::Write::write_all(&mut writer, piece))
@@ -501,10 +519,14 @@ impl Connection<'_> {
             // Nothing is held for a connection that rests.
             self.input = BytesMut::new();
         }
+        // Whoever has all of it has nothing to wait for.
+        self.is_heavy &= engine.state() == State::Busy;
         let is_over = engine.state() == State::Finished || (is_closed && engine.state() == State::Idle);
         if is_over && is_dry {
             if engine.is_abused() {
                 self.front.counter.tally.abusive();
+                self.front.counter.door.blame(self.peer, Offence::Abuse, self.front.counter.now());
+                self.front.counter.trouble(self.peer);
             }
             self.tls.send_close_notify();
             self.phase = Phase::Flushing;
@@ -518,24 +540,28 @@ impl Connection<'_> {
         let mut moved = false;
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket.with(cx)) {
-                Ok(_) => {
+                Ok(len) => {
                     moved = true;
+                    // A record is a little longer than what is in it.
+                    self.ahead.set(self.ahead.own.saturating_sub(len));
                     // Only a client that takes what it asked for is alive: what the protocol has to say by itself is none
                     // of that, and nor is what the client says to be answered.
                     if self.owes_body {
                         self.beat = self.front.counter.now();
+                        self.taken += len as u64;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ahead = MIN_AHEAD;
+                    self.may_ahead = MIN_AHEAD;
                     return Ok(moved);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         self.owes_body = false;
+        self.ahead.set(0);
         if moved {
-            self.ahead = (self.ahead * 2).min(MAX_AHEAD);
+            self.may_ahead = (self.may_ahead * 2).min(MAX_AHEAD);
         }
         Ok(moved)
     }

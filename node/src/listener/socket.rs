@@ -34,6 +34,11 @@ impl Socket {
         Polled { tcp: &mut self.tcp, cx }
     }
 
+    /// True if there is something to read, or the socket is at its end; wakes the task when there is otherwise.
+    pub(super) fn is_readable(&self, cx: &Context<'_>) -> bool {
+        self.tcp.poll_read_ready(&mut Context::from_waker(cx.waker())).is_ready()
+    }
+
     /// Says that nothing more will be sent.
     pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
         let _ = Pin::new(&mut self.tcp).poll_shutdown(cx);

@@ -13,6 +13,12 @@ use tokio::{
 
 use self::client::{PATIENCE, Running, finish, until};
 use super::*;
+use crate::admission::{
+    budgets::{BudgetsConfig, RequestRate},
+    door::Door,
+    offenders::Offence,
+};
+use crate::proxied::Trust;
 use crate::site::fixture::{Fixture, gunzip, noise};
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -285,6 +291,35 @@ async fn whoever_stops_reading_is_let_go() {
     }
 }
 
+/// It goes on reading, but so little that it only holds what it asked for; whoever reads on gets everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_a_drop_at_a_time_is_let_go() {
+    let fixture = Fixture::new();
+    let large = noise(1, 300_000);
+    for (slowest, is_let_go) in [(1 << 20, true), (1, false)] {
+        let limits = Limits { slowest, pace: Duration::from_secs(2), ..Limits::default() };
+        let running = Running::start(limits, GRACE);
+        running.serving.flip(Arc::new(fixture.site(&fixture.cut(1, &[("large.csv", &large)]))));
+        let mut stream = running.tls(&[&TLS13], &[b"http/1.1"]).await;
+        stream.write_all(b"GET /large.csv HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let (mut drops, mut drop, begun) = (0, [0; 4096], Instant::now());
+        let mut read = async || {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            matches!(stream.read(&mut drop).await, Ok(1..))
+        };
+        while running.totals().cut_off == 0 && (is_let_go || begun.elapsed() < Duration::from_secs(5)) {
+            assert!(read().await && begun.elapsed() < PATIENCE);
+            drops += 1;
+        }
+        assert!(drops > 1 && (running.totals().cut_off == 1) == is_let_go, "{drops}");
+        if !is_let_go {
+            let mut rest = Vec::new();
+            timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+            assert_eq!(Digest::of(&rest[rest.len() - 100_000..]), Digest::of(&large[large.len() - 100_000..]));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_the_cap_connections_are_closed_at_once() {
     let running = Running::start(Limits { connections: 2, ..Limits::default() }, GRACE);
@@ -314,6 +349,75 @@ async fn one_source_does_not_take_all_places() {
     drop(held);
     until("the places are free again", || running.totals().open() == 1).await;
     assert_eq!(running.h2().await.get("/").await.status, 503);
+}
+
+/// A door for this machine, which is not exempt, with so many connections at once and hardly any after them.
+fn door(at_once: u64) -> Door {
+    let connections = RequestRate { a_second: 1, at_once };
+    let config = BudgetsConfig { exempt: Trust::default(), connections, ..BudgetsConfig::default() };
+    Door::new(&config, &Trust::default()).unwrap()
+}
+
+async fn from(source: &str, to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_too_many_connections_is_sent_away() {
+    let running = Running::with_door(Limits::default(), door(10));
+    for _ in 0..15 {
+        drop(from("127.0.0.9", running.address).await);
+    }
+    until("all are met", || running.totals().opened + running.totals().hasty == 15).await;
+    // A second may have passed meanwhile.
+    assert!((10..13).contains(&running.totals().opened), "{:?}", running.totals());
+    let other = from("127.7.7.7", running.address).await;
+    until("someone else is let in", || running.totals().open() == 1).await;
+    drop(other);
+    // What is refused and comes ten times over is not even charged any more.
+    for _ in 0..200 {
+        drop(from("127.0.0.9", running.address).await);
+    }
+    until("it is banned", || running.totals().banned > 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_ends_connections_and_keeps_new_ones_out() {
+    let door = door(1000);
+    let running = Running::with_door(Limits::default(), door.clone());
+    let (mut h1, mut h2) = (running.h1().await, running.h2().await);
+    assert_eq!((h1.get("/").await.status.as_u16(), h2.get("/").await.status.as_u16()), (503, 503));
+    for _ in 0..11 {
+        door.blame([127, 0, 0, 1].into(), Offence::Abuse, Instant::now());
+    }
+    assert!(h1.begin(Method::GET, "/", &[]).await.is_err() && h2.begin(Method::GET, "/", &[]).await.is_err());
+    until("both are closed", || running.totals().open() == 0).await;
+    assert_eq!(running.totals().banned, 2);
+    let mut byte = [0];
+    let mut late = TcpStream::connect(running.address).await.unwrap();
+    assert!(matches!(timeout(PATIENCE, late.read(&mut byte)).await.unwrap(), Ok(0) | Err(_)));
+    let _other = from("127.7.7.7", running.address).await;
+    until("someone else is let in", || running.totals().open() == 1).await;
+    door.offenders().unwrap().pardon("127.0.0.0/8".parse().unwrap());
+    assert_eq!(running.h2().await.get("/").await.status, 503);
+}
+
+/// Requests that two readers would understand in two ways: a few are a mistake, hundreds are none.
+#[tokio::test(flavor = "multi_thread")]
+async fn offences_add_up_to_a_ban() {
+    let door = door(100_000);
+    let running = Running::with_door(Limits::default(), door.clone());
+    let smuggled = b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n";
+    let begun = Instant::now();
+    let mut refused = 0;
+    while !door.is_banned([127, 0, 0, 1].into(), Instant::now()) {
+        assert!(running.at_once(smuggled).await.starts_with(b"HTTP/1.1 400") && begun.elapsed() < PATIENCE);
+        refused += 1;
+    }
+    // One a second is forgotten.
+    assert!((101..=102 + begun.elapsed().as_secs()).contains(&refused), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::{
     fmt::{self, Debug},
     fs,
     iter::zip,
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -24,12 +25,19 @@ use super::{
     tally::{BOUNDS, CODE_NAMES},
     unix,
 };
-use crate::admission::budgets::Budget;
+use crate::{
+    admission::{budgets::Budget, overload::Rank},
+    insight::report::Report,
+    kernel::KernelView,
+};
+
+mod verdict;
 
 /// All that is known at one moment.
 #[derive(Debug)]
 pub(super) struct Scrape {
     pub(super) totals: Totals,
+    pub(super) found: Arc<Report>,
     pub(super) snapshot: Snapshot,
     pub(super) dropped: u64,
     pub(super) started: SystemTime,
@@ -51,6 +59,8 @@ impl Collector for Scrape {
         self.connections(&mut page)?;
         self.cut(&mut page)?;
         self.disk(&mut page)?;
+        kernel(&mut page, self.snapshot.kernel)?;
+        verdict::encode(&mut page, &self.found)?;
         process(&mut page, self.started)
     }
 }
@@ -81,7 +91,12 @@ impl Scrape {
         page.counters(
             "difusor_requests_limited",
             "Requests answered 429 because their source, or its network, had spent this budget",
-            zip(Budget::ALL, totals.limited).map(|(budget, n)| ([("budget", budget.name())], n)),
+            zip(Budget::OF_REQUESTS, totals.limited).map(|(budget, n)| ([("budget", budget.name())], n)),
+        )?;
+        page.counters(
+            "difusor_requests_shed",
+            "Files that were not given, 503, for all there was to do",
+            zip(Rank::GIVEN_UP, totals.gave_up).map(|(rank, n)| ([("class", rank.name())], n)),
         )?;
         let dropped = "Records of requests that the access log had no room for, or could not write";
         page.counter("difusor_access_log_dropped", None, dropped, self.dropped)
@@ -99,6 +114,8 @@ impl Scrape {
             [
                 (of_reason("refused"), totals.refused),
                 (of_reason("crowded"), totals.crowded),
+                (of_reason("hasty"), totals.hasty),
+                (of_reason("banned"), totals.banned),
                 (of_reason("cut_off"), totals.cut_off),
                 (of_reason("abusive"), totals.abusive),
             ],
@@ -173,6 +190,23 @@ impl Scrape {
     }
 }
 
+/// What the kernel does with offenders; `difusor_kernel_active` alone says that it does nothing.
+fn kernel(page: &mut Page<'_>, view: Option<KernelView>) -> fmt::Result {
+    let help = "1 while offenders are given to the kernel";
+    page.gauge("difusor_kernel_active", None, help, u32::from(view.is_some()))?;
+    let Some(KernelView { entered, spared, no_room, failed, entries, packets, bytes }) = view else { return Ok(()) };
+    page.gauge("difusor_kernel_entries", None, "Sources and networks that the kernel drops now", entries)?;
+    let of = |outcome, n| ([("outcome", outcome)], n);
+    page.counters(
+        "difusor_kernel_orders",
+        "What became of those who were to be entered: never blocked, no room in queue or sets, not taken and tried again",
+        [of("entered", entered), of("spared", spared), of("no_room", no_room), of("failed", failed)],
+    )?;
+    page.counter("difusor_kernel_dropped_packets", None, "Packets that the kernel dropped", packets)?;
+    let help = "Bytes of these packets";
+    page.counter("difusor_kernel_dropped", Some(Unit::Bytes), help, bytes)
+}
+
 /// The process itself, under the names that all exporters use.
 fn process(page: &mut Page<'_>, started: SystemTime) -> fmt::Result {
     let (resident, peak) = process::resident();
@@ -230,6 +264,19 @@ impl Page<'_> {
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in series {
             ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in series {
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -326,6 +373,7 @@ mod tests {
             wanted: 1,
             withheld: 1,
             http3: vec![("retries", 5)],
+            kernel: Some(KernelView { entries: 3, failed: 1, packets: 9, bytes: 540, ..KernelView::default() }),
         });
         let (samples, types) = read(&text);
         for (name, value) in [
@@ -340,6 +388,11 @@ mod tests {
             ("difusor_http_head_seconds_count", 2.0),
             ("difusor_http_head_seconds_sum", 1.00003),
             ("difusor_access_log_dropped_total", 0.0),
+            ("difusor_kernel_active", 1.0),
+            ("difusor_kernel_entries", 3.0),
+            ("difusor_kernel_orders_total{outcome=\"failed\"}", 1.0),
+            ("difusor_kernel_dropped_packets_total", 9.0),
+            ("difusor_kernel_dropped_bytes_total", 540.0),
             ("difusor_http3_events_total{event=\"retries\"}", 5.0),
             ("difusor_connections_open", 1.0),
             ("difusor_connections_total", 2.0),

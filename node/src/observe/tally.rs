@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::admission::budgets::Budget;
+use crate::admission::{budgets::Budget, door::Unwelcome, overload::Rank};
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +131,10 @@ pub struct Tally {
     closed: AtomicU64,
     refused: AtomicU64,
     crowded: AtomicU64,
-    limited: [AtomicU64; Budget::ALL.len()],
+    hasty: AtomicU64,
+    banned: AtomicU64,
+    limited: [AtomicU64; Budget::OF_REQUESTS.len()],
+    gave_up: [AtomicU64; Rank::GIVEN_UP.len()],
     cut_off: AtomicU64,
     abusive: AtomicU64,
     failures: [AtomicU64; Failure::ALL.len()],
@@ -174,9 +177,37 @@ impl Tally {
         add(&self.crowded, 1);
     }
 
+    /// A connection was closed at once for who it is from. It counts as neither opened nor closed, unless a proxy said whose
+    /// it is.
+    pub fn unwelcome(&self, unwelcome: Unwelcome) {
+        match unwelcome {
+            Unwelcome::Banned => self.banned(),
+            Unwelcome::Hasty => self.hasty(),
+        }
+    }
+
+    /// A connection was closed at once because its source, or the network of that, opens them faster than it may. It
+    /// counts as neither opened nor closed, unless a proxy said whose it is.
+    pub fn hasty(&self) {
+        add(&self.hasty, 1);
+    }
+
+    /// A connection was closed because its source, or the network of that, is banned.
+    pub fn banned(&self) {
+        add(&self.banned, 1);
+    }
+
     /// A request was not answered: its source, or the network of that, had spent this budget.
     pub fn limited(&self, budget: Budget) {
         if let Some(counter) = self.limited.get(budget as usize) {
+            add(counter, 1);
+        }
+    }
+
+    /// A file of this rank was not given: there was too much to do.
+    pub fn gave_up(&self, rank: Rank) {
+        let at = Rank::GIVEN_UP.iter().position(|given_up| *given_up == rank);
+        if let Some(counter) = at.and_then(|at| self.gave_up.get(at)) {
             add(counter, 1);
         }
     }
@@ -234,8 +265,14 @@ pub struct Totals {
     pub refused: u64,
     /// Connections closed at once because their source held its share.
     pub crowded: u64,
-    /// Requests that were not answered for want of a budget, in the order of [`Budget::ALL`].
-    pub limited: [u64; Budget::ALL.len()],
+    /// Connections closed at once because their source opens them too fast.
+    pub hasty: u64,
+    /// Connections closed because their source is banned.
+    pub banned: u64,
+    /// Requests that were not answered for want of a budget, in the order of [`Budget::OF_REQUESTS`].
+    pub limited: [u64; Budget::OF_REQUESTS.len()],
+    /// Files that were not given for all there was to do, in the order of [`Rank::GIVEN_UP`].
+    pub gave_up: [u64; Rank::GIVEN_UP.len()],
     /// Connections closed for asking nothing or reading nothing for too long.
     pub cut_off: u64,
     /// Connections closed for making work without asking for anything.
@@ -257,6 +294,7 @@ impl Totals {
         }
         sum(&mut self.failures, &tally.failures);
         sum(&mut self.limited, &tally.limited);
+        sum(&mut self.gave_up, &tally.gave_up);
         sum(&mut self.handshakes, &tally.handshakes);
         sum(&mut self.heads, &tally.heads);
         // Closed before opened: in between more can only be opened, so that none is closed that was not opened.
@@ -266,6 +304,8 @@ impl Totals {
             (&mut self.body_bytes, &tally.body_bytes),
             (&mut self.refused, &tally.refused),
             (&mut self.crowded, &tally.crowded),
+            (&mut self.hasty, &tally.hasty),
+            (&mut self.banned, &tally.banned),
             (&mut self.cut_off, &tally.cut_off),
             (&mut self.abusive, &tally.abusive),
             (&mut self.heads_us, &tally.heads_us),

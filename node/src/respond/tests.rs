@@ -107,7 +107,8 @@ impl Setting {
     /// The answer to a head, with what holds of every answer.
     fn answer(&self, head: &Head<'_>) -> Answer {
         let Self { site, policy, tick, pages, seed } = self;
-        let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, seed: *seed };
+        let scene =
+            Scene { site: site.as_deref(), policy, tick, pages, superseded: false, gives_up: None, seed: *seed };
         let mut answer = Answer::default();
         let (body, outcome) = respond(&scene, head, &mut answer);
         let answer = answer.with(body);

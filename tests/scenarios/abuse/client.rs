@@ -117,7 +117,7 @@ pub(crate) async fn enrol(rig: &Rig, name: &str) -> Identity {
 pub(crate) struct Member {
     pub(crate) client: Client,
     pub(crate) send: SendStream,
-    recv: RecvStream,
+    pub(crate) recv: RecvStream,
 }
 
 impl Member {

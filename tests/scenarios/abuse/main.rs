@@ -19,6 +19,7 @@ mod flood;
 mod frames;
 mod identities;
 mod manifests;
+mod offenders;
 mod out_of_turn;
 mod rig;
 mod rogue;

@@ -26,6 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::door::Door,
     block::Block,
     body::Body,
     engine::{Desk, Refusal, Sink},
@@ -125,7 +126,7 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let desks = move |_| Box::new(TestDesk { handed: Arc::clone(&counted) }) as Box<dyn Desk>;
-            LocalSet::new().block_on(&runtime, http3.run(desks, stop, grace)).unwrap()
+            LocalSet::new().block_on(&runtime, http3.run(desks, Door::default(), stop, grace)).unwrap()
         });
         Self { address, counters, handed, drain, certificate, thread }
     }

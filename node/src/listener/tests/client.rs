@@ -14,6 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::super::*;
 use crate::{
+    admission::door::Door,
     certificate::tls_config,
     observe::{Observatory, Totals},
     proxied::Trust,
@@ -58,8 +59,17 @@ impl Running {
         Self::behind(limits, grace, None)
     }
 
+    /// The same with a door.
+    pub(super) fn with_door(limits: Limits, door: Door) -> Self {
+        Self::with(limits, Duration::from_secs(10), None, door)
+    }
+
     /// The same behind a proxy at `proxy` that speaks the PROXY protocol.
     pub(super) fn behind(limits: Limits, grace: Duration, proxy: Option<&str>) -> Self {
+        Self::with(limits, grace, proxy, Door::default())
+    }
+
+    fn with(limits: Limits, grace: Duration, proxy: Option<&str>, door: Door) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).unwrap();
@@ -71,7 +81,8 @@ impl Running {
         let (serving, cancel) = (Arc::new(Serving::default()), CancellationToken::new());
         let address = listener.addresses()[0];
         let networks = proxy.into_iter().map(|proxy| proxy.parse().unwrap()).collect();
-        let station = Station { trust: Arc::new(Trust { networks }), ..Station::new(Arc::clone(&serving), 2) };
+        let trust = Arc::new(Trust { networks });
+        let station = Station { trust, door, ..Station::new(Arc::clone(&serving), 2) };
         let observatory = Arc::clone(&station.observatory);
         let done = tokio::spawn(listener.run(station, cancel.clone(), grace));
         Self { address, serving, observatory, cancel, done, roots: Arc::new(roots) }

@@ -184,7 +184,7 @@ fn lifetimes_follow_the_cadence_and_the_bounds() {
 #[test]
 fn pages_of_the_site_are_told_apart() {
     let Setting { site, policy, tick, pages, seed } = &*USUAL;
-    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, seed: *seed };
+    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, gives_up: None, seed: *seed };
     for (path, field, is_page) in [
         ("/", None, true),
         ("/sub/", None, true),
@@ -210,7 +210,7 @@ fn pages_of_the_site_are_told_apart() {
 #[test]
 fn what_draws_a_page_comes_first() {
     let Setting { site, policy, tick, pages, seed } = &*USUAL;
-    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, seed: *seed };
+    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, gives_up: None, seed: *seed };
     let urgency = |path: &str, range: &[u8]| {
         let mut head = Head { path: path.as_bytes(), ..Head::default() };
         head.push(Field::Range, range);
