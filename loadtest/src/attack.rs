@@ -125,12 +125,7 @@ async fn attack(args: &Args, chosen: &[&Scenario], dir: &Path) -> anyhow::Result
 }
 
 /// What has been started is in `targets`, whatever the outcome.
-async fn measure_all(
-    args: &Args,
-    chosen: &[&Scenario],
-    dir: &Path,
-    targets: &mut Vec<Target>,
-) -> anyhow::Result<()> {
+async fn measure_all(args: &Args, chosen: &[&Scenario], dir: &Path, targets: &mut Vec<Target>) -> anyhow::Result<()> {
     let peer = args.peer.unwrap_or(if args.quick { Peer::None } else { Peer::Nginx });
     let mut names = vec![Name::Difusor];
     if peer == Peer::Nginx && Name::Nginx.is_present() {
@@ -154,9 +149,11 @@ async fn measure_all(
         targets.push(Target::start(name, &common).await.with_context(|| format!("starting {}", name.text()))?);
     }
     let lengths = if args.quick {
-        Lengths { before: Duration::from_millis(800), attack: Duration::from_secs(1), after: Duration::from_millis(500) }
+        let [before, attack, after] = [600, 800, 800].map(Duration::from_millis);
+        Lengths { before, attack, after }
     } else {
-        Lengths { before: Duration::from_secs(2), attack: Duration::from_secs(args.seconds), after: Duration::from_secs(3) }
+        let [before, attack, after] = [2, args.seconds, 3].map(Duration::from_secs);
+        Lengths { before, attack, after }
     };
     let mut measured: Vec<Measured> = Vec::new();
     for round in 0..if args.quick { 1 } else { args.rounds } {

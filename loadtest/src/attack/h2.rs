@@ -240,10 +240,7 @@ pub(super) async fn requests(
                     match event {
                         frames::Event::Headers { block, end, .. } => {
                             ended += usize::from(end);
-                            let status = block.iter().copied().find(|byte| byte & 0xe0 != 0x20).unwrap_or_default();
-                            if !matches!(status, 0x88..=0x8b) {
-                                strike.refused(|| format!("head {:02x?}", block.get(..6).unwrap_or(block)));
-                            }
+                            strike.judged(block);
                         }
                         frames::Event::Data { end, .. } => ended += usize::from(end),
                         frames::Event::Reset { code, .. } => {

@@ -108,8 +108,14 @@ async fn open(strike: &Strike, n: usize, window: Option<u32>, settings: &[u8]) -
 }
 
 fn request(strike: &Strike, asset: Asset) -> Given<Vec<u8>> {
-    let exchange =
-        Exchange { authority: strike.authority.clone(), path: asset.path(), gzip: true, tag: None, status: 200, body: 0 };
+    let exchange = Exchange {
+        authority: strike.authority.clone(),
+        path: asset.path(),
+        gzip: true,
+        tag: None,
+        status: 200,
+        body: 0,
+    };
     frames::request(&exchange)
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Measured {
     pub(super) memory: [u64; 3],
     /// Of a core, before and meanwhile.
     pub(super) cpu: [f64; 2],
+    /// Of the time, how long the server was ready but others had its core: during the attack, what a thread waits.
+    pub(super) waited: f64,
     /// Milliseconds since the start of the attack, and by what.
     pub(super) detected: Option<(f64, String)>,
     /// Milliseconds since the start of the attack until visitors are well while it goes on.
@@ -78,12 +80,14 @@ impl Measured {
         let detected = by_node.into_iter().chain(by_attacker).min_by_key(|(micros, _)| *micros);
         let cpu = seen.spent.map(|(length, times)| times.cpu.as_secs_f64() / length.as_secs_f64());
         let [before, high, after] = seen.memory;
+        let [_, (length, times)] = seen.spent;
         Self {
             contained: contained(records, begin, end).map(ms),
             recovered: recovered(records, end, slowest).map(ms),
             parts,
             memory: [before.now, high.peak.max(high.now), after.now],
             cpu,
+            waited: times.waited.as_secs_f64() / length.as_secs_f64(),
             detected: detected.map(|(micros, how)| (ms(micros), how)),
             work: seen.work,
             counted: seen.counted,
@@ -128,7 +132,7 @@ impl Measured {
         let [calm, busy] = self.cpu;
         let trouble = if meanwhile.lost == [0; 4] { None } else { self.trouble.as_ref() };
         format!(
-            "goodput {:.1} % -> {:.1} % -> {:.1} %, p99 {:.1} -> {:.1} ms, +{:.1} MB, cpu {calm:.2} -> {busy:.2}, lost {:?}, \
+            "goodput {:.1} % -> {:.1} % -> {:.1} %, p99 {:.1} -> {:.1} ms, +{:.1} MB, cpu {calm:.2} -> {busy:.2} (waited {:.2}), lost {:?}, \
              detected {:?}, contained {:?}, recovered {:?}; attacker: {} connections, {} requests, {:.1} MB out, {:.1} MB in, \
              {} refused, {} closed, {} unconnected{}{}",
             before.goodput(),
@@ -137,6 +141,7 @@ impl Measured {
             f64::from(before.p99) / 1e3,
             f64::from(meanwhile.p99) / 1e3,
             self.growth() as f64 / 1e6,
+            self.waited,
             meanwhile.lost,
             self.detected,
             self.contained,
@@ -182,7 +187,7 @@ fn part(records: &[Record], from: u64, to: u64) -> Part {
 fn contained(records: &[Record], begin: u64, end: u64) -> Option<u64> {
     let steps = (end.saturating_sub(begin)) / STEP;
     let well = |from, to| part(records, from, to).goodput() >= WELL;
-    let found = (0..steps.saturating_sub(1)).find(|step| {
+    let found = (0..steps.saturating_sub(1).max(1)).find(|step| {
         let from = begin + step * STEP;
         well(from, from + STEP) && well(from, end)
     });

@@ -12,6 +12,10 @@ pub(super) const PLACES: u64 = 4096;
 const REQUESTS: u32 = 100;
 const BURST: u32 = 200;
 
+/// Connections that a source opens, in the long run (a second) and at once; nginx has no such limit.
+const OPENED: u32 = 20;
+const OPENED_BURST: u32 = 100;
+
 /// Seconds to a whole head, also after an answer; and without the client taking any of it.
 const HEAD: u32 = 5;
 const STALL: u32 = 10;
@@ -34,6 +38,7 @@ streams = {STREAMS}
 [admission]
 requests = {{ a_second = {REQUESTS}, at_once = {BURST} }}
 bytes = {{ a_second = \"32 MiB\", at_once = \"256 MiB\" }}
+connections = {{ a_second = {OPENED}, at_once = {OPENED_BURST} }}
 exempt = []
 ",
         PLACES / 2

@@ -134,3 +134,44 @@ pub(super) fn fairness(rate: u32, lengths: &Lengths) -> String {
         PATIENCE.as_secs(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(server: Name, good: usize) -> Measured {
+        let mut made = Measured { scenario: "a", server: Some(server), ..Measured::default() };
+        let [_, meanwhile, _] = &mut made.parts;
+        (meanwhile.offered, meanwhile.good) = (100, good);
+        made
+    }
+
+    #[test]
+    fn rows_stand_side_by_side() {
+        let text = table(&[measured(Name::Difusor, 100), measured(Name::Nginx, 40)]);
+        let columns = |line: &str| line.matches('|').count();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| columns(line) == columns(lines[0])), "{text}");
+        assert!(lines[2].ends_with("| better |") && lines[2].contains("40.0 %"), "{text}");
+        let alone = table(&[measured(Name::Difusor, 100)]);
+        assert!(!alone.contains("nginx") && alone.lines().all(|line| columns(line) == 8), "{alone}");
+    }
+
+    #[test]
+    fn goodput_decides_before_all_else() {
+        let row = |goodput, p99, growth| Row {
+            before: 100.0,
+            goodput,
+            p99,
+            growth,
+            detect: None,
+            contain: None,
+            recover: None,
+        };
+        assert_eq!(verdict(&row(99.0, 900.0, 50.0), &row(90.0, 5.0, 0.0)), "better");
+        assert_eq!(verdict(&row(99.0, 90.0, 0.0), &row(99.5, 50.0, 90.0)), "worse");
+        assert_eq!(verdict(&row(99.0, 50.0, 0.0), &row(99.5, 51.0, 90.0)), "better");
+        assert_eq!(verdict(&row(99.0, 50.0, 1.0), &row(99.5, 51.0, 2.0)), "equal");
+    }
+}

@@ -64,3 +64,17 @@ pub(super) const ALL: &[Scenario] = &[
 pub(super) fn named(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for scenario in ALL {
+            assert_eq!(ALL.iter().filter(|other| other.name == scenario.name).count(), 1, "{}", scenario.name);
+            assert_eq!(named(scenario.name).map(|found| found.about), Some(scenario.about));
+        }
+        assert!(named("no-such").is_none());
+    }
+}

@@ -130,9 +130,7 @@ impl Target {
         let work = struck.await.context("the attacker")?;
         let (high, busy) = (usage::memory(&pids), usage::times(&pids));
         let counted = match admin {
-            Some(admin) => {
-                watch::counters(admin).await.map(|now| watch::summary(&before, &now)).unwrap_or_default()
-            }
+            Some(admin) => watch::counters(admin).await.map(|now| watch::summary(&before, &now)).unwrap_or_default(),
             None => Vec::new(),
         };
         sleep(lengths.after).await;

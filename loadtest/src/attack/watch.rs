@@ -17,8 +17,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Parts of the names of series that count refusals.
 const WORDS: [&str; 13] = [
-    "limited", "ended", "failures", "refused", "crowded", "abusive", "cut_off", "offend", "shed", "overload", "retry",
-    "code=\"4", "code=\"503",
+    "limited",
+    "ended",
+    "failures",
+    "refused",
+    "crowded",
+    "abusive",
+    "cut_off",
+    "offend",
+    "shed",
+    "overload",
+    "retry",
+    "code=\"4",
+    "code=\"503",
 ];
 
 /// Counters by name, those of refusals alone.
@@ -38,7 +49,8 @@ pub(super) async fn counters(admin: SocketAddr) -> anyhow::Result<Counters> {
 
 fn parse(text: &str) -> Counters {
     let series = text.lines().filter(|line| !line.starts_with('#') && WORDS.iter().any(|word| line.contains(word)));
-    let pair = |line: &str| line.rsplit_once(' ').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+    let pair =
+        |line: &str| line.rsplit_once(' ').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
     series.filter_map(pair).collect()
 }
 

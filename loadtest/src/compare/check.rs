@@ -90,7 +90,13 @@ async fn check_http3(server: &Server, files: &Files, identity: &Identity) -> any
 }
 
 /// What an answer offers, if it is the file.
-pub(crate) fn offer(asset: Asset, content: &[u8], status: u16, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<Offer> {
+pub(crate) fn offer(
+    asset: Asset,
+    content: &[u8],
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> anyhow::Result<Offer> {
     ensure!(status == 200, "status {status}");
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if asset.is_text() {

@@ -112,11 +112,7 @@ impl Strike {
             match event {
                 frames::Event::Headers { block, .. } => {
                     answers += 1;
-                    // 200, 204, 206 and 304 of the static table; all others here are refusals.
-                    let status = block.iter().copied().find(|byte| byte & 0xe0 != 0x20).unwrap_or_default();
-                    if !matches!(status, 0x88..=0x8b) {
-                        self.refused(|| format!("head {:02x?}", block.get(..6).unwrap_or(block)));
-                    }
+                    self.judged(block);
                 }
                 frames::Event::GoAway { code } => bail!("GOAWAY {code}"),
                 frames::Event::Reset { code, .. } => {
@@ -128,6 +124,24 @@ impl Strike {
             Ok(())
         })?;
         Ok(answers)
+    }
+}
+
+impl Strike {
+    /// Notes an answer of HTTP/2 that is no success.
+    pub(crate) fn judged(&self, block: &[u8]) {
+        let from = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap_or_default();
+        match block.get(from..).unwrap_or_default() {
+            // 200, 204, 206 and 304 of the static table, and its 400, 404 and 500.
+            [0x88..=0x8b, ..] => {}
+            [0x8c, ..] => self.refused(|| "status 400".into()),
+            [0x8d, ..] => self.refused(|| "status 404".into()),
+            [0x8e, ..] => self.refused(|| "status 500".into()),
+            [0x08 | 0x18 | 0x48, 3, status @ ..] => {
+                self.refused(|| format!("status {}", String::from_utf8_lossy(status.get(..3).unwrap_or(status))));
+            }
+            other => self.refused(|| format!("status {:02x?}", other.get(..4).unwrap_or(other))),
+        }
     }
 }
 
