@@ -6,24 +6,24 @@
 //! answer than any server does; `--drivers known` has wrk and h2load check them.
 
 mod cells;
-mod check;
-mod cores;
+pub(crate) mod check;
+pub(crate) mod cores;
 mod drive;
-mod files;
+pub(crate) mod files;
 mod handshakes;
 mod http1;
-mod http2;
-mod http3;
-mod identity;
+pub(crate) mod http2;
+pub(crate) mod http3;
+pub(crate) mod identity;
 mod idle;
 mod known;
 mod measure;
-mod peers;
+pub(crate) mod peers;
 mod record;
 mod report;
-mod request;
-mod servers;
-mod tally;
+pub(crate) mod request;
+pub(crate) mod servers;
+pub(crate) mod tally;
 mod window;
 mod wire;
 
@@ -192,6 +192,7 @@ async fn measure_all(
         connections: u64::from(args.idle) + SPARE,
         program: &program.canonicalize()?,
         node_config: &args.node_config.join("\n"),
+        peer_config: None,
     };
     for name in names {
         let server = Server::start(*name, &common).await.with_context(|| format!("starting {}", name.text()))?;
@@ -297,7 +298,7 @@ fn load_average() -> String {
     text.split(' ').take(3).collect::<Vec<_>>().join(", ")
 }
 
-fn two_cores(text: &str) -> Result<Cores, String> {
+pub(crate) fn two_cores(text: &str) -> Result<Cores, String> {
     let cores = text.split_once(',').and_then(|(server, driver)| {
         Some(Cores { server: server.trim().parse().ok()?, driver: driver.trim().parse().ok()? })
     });

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on its terminal")]
 
 mod archive;
+mod attack;
 mod compare;
 mod congestion;
 mod deltas;
@@ -39,6 +40,11 @@ enum Command {
     Ingest(ingest::Args),
     Link(link::Args),
     Deltas(deltas::Args),
+    Attack(attack::Args),
+    #[command(hide = true)]
+    AttackHonest(attack::honest::Args),
+    #[command(hide = true)]
+    AttackStrike(attack::strike::Args),
     #[command(hide = true)]
     DeltasPiece(deltas::piece::Args),
 }
@@ -58,6 +64,9 @@ fn main() -> ExitCode {
         Command::Ingest(args) => ingest::run(&args),
         Command::Link(args) => link::run(&args),
         Command::Deltas(args) => deltas::run(&args),
+        Command::Attack(args) => attack::run(&args),
+        Command::AttackHonest(args) => attack::honest::run(&args),
+        Command::AttackStrike(args) => attack::strike::run(&args),
         Command::DeltasPiece(args) => deltas::piece::run(&args),
     };
     match outcome {

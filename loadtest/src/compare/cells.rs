@@ -8,7 +8,7 @@ use super::identity::Tickets;
 
 /// Which protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     H1,
     H2,
     H3,
@@ -16,7 +16,7 @@ pub(super) enum Protocol {
 
 impl Protocol {
     /// Its name in the TLS handshake.
-    pub(super) fn alpn(self) -> &'static [u8] {
+    pub(crate) fn alpn(self) -> &'static [u8] {
         match self {
             Self::H1 => b"http/1.1",
             Self::H2 => b"h2",

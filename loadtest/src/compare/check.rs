@@ -17,23 +17,23 @@ use super::servers::{Name, Server};
 
 /// How a server sends a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Offer {
+pub(crate) struct Offer {
     /// Bytes of the body as sent.
-    pub(super) body: u64,
+    pub(crate) body: u64,
     /// Its tag, without which there is no answer 304.
-    pub(super) tag: Option<String>,
+    pub(crate) tag: Option<String>,
 }
 
 /// How a server sends all files, and whether over HTTP/3 as well.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Offers {
+pub(crate) struct Offers {
     files: HashMap<Asset, Offer>,
-    pub(super) http3: bool,
+    pub(crate) http3: bool,
 }
 
 impl Offers {
     /// What a client that loads the server asks for, and must get.
-    pub(super) fn exchange(&self, server: &Server, asset: Asset, storm: bool) -> anyhow::Result<Exchange> {
+    pub(crate) fn exchange(&self, server: &Server, asset: Asset, storm: bool) -> anyhow::Result<Exchange> {
         let offer = self.files.get(&asset).context("a file that was not checked")?;
         let tag = if storm { Some(offer.tag.clone().context("no ETag")?) } else { None };
         let (status, body) = if storm { (304, 0) } else { (200, offer.body) };
@@ -41,7 +41,7 @@ impl Offers {
     }
 
     /// Bytes of a file as sent.
-    pub(super) fn body(&self, asset: Asset) -> u64 {
+    pub(crate) fn body(&self, asset: Asset) -> u64 {
         self.files.get(&asset).map_or(0, |offer| offer.body)
     }
 }
@@ -52,7 +52,7 @@ fn plain(server: &Server, asset: Asset) -> Exchange {
 }
 
 /// Fetches every file over every protocol that the server speaks.
-pub(super) async fn check(server: &Server, files: &Files, identity: &Identity) -> anyhow::Result<Offers> {
+pub(crate) async fn check(server: &Server, files: &Files, identity: &Identity) -> anyhow::Result<Offers> {
     let mut offers = Offers::default();
     for protocol in [https::Protocol::H1, https::Protocol::H2] {
         let mut connection = https::Connection::open(server.address, identity.verifying()?, protocol).await?;
@@ -90,7 +90,13 @@ async fn check_http3(server: &Server, files: &Files, identity: &Identity) -> any
 }
 
 /// What an answer offers, if it is the file.
-fn offer(asset: Asset, content: &[u8], status: u16, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<Offer> {
+pub(crate) fn offer(
+    asset: Asset,
+    content: &[u8],
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> anyhow::Result<Offer> {
     ensure!(status == 200, "status {status}");
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if asset.is_text() {

@@ -9,13 +9,13 @@ use anyhow::{Context as _, ensure};
 
 /// Core of the servers, and core of the clients.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cores {
-    pub(super) server: usize,
-    pub(super) driver: usize,
+pub(crate) struct Cores {
+    pub(crate) server: usize,
+    pub(crate) driver: usize,
 }
 
 /// Fails if a program is missing, and says which Debian package brings it.
-pub(super) fn check() -> anyhow::Result<()> {
+pub(crate) fn check() -> anyhow::Result<()> {
     for program in ["taskset", "prlimit", "setpriv"] {
         find(program).with_context(|| format!("no `{program}`; Debian has it in the package `util-linux`"))?;
     }
@@ -23,14 +23,14 @@ pub(super) fn check() -> anyhow::Result<()> {
 }
 
 /// A program in the `PATH`, or where servers are installed.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// Moves this process, and what it starts from now on, to `core`, and lets it open `files`.
-pub(super) fn move_here(core: usize, files: u64) -> anyhow::Result<()> {
+pub(crate) fn move_here(core: usize, files: u64) -> anyhow::Result<()> {
     let pid = std::process::id().to_string();
     run("taskset", ["-a", "-c", "-p", &core.to_string(), &pid])?;
     run("prlimit", [&format!("--pid={pid}"), &format!("--nofile={files}:")])
@@ -44,13 +44,13 @@ fn run<const N: usize>(program: &str, args: [&str; N]) -> anyhow::Result<()> {
 }
 
 /// The words in front of a server's own command line. It ends when this program does, however that happens.
-pub(super) fn prefix(core: usize, files: u64) -> Vec<String> {
+pub(crate) fn prefix(core: usize, files: u64) -> Vec<String> {
     let (core, files) = (core.to_string(), format!("--nofile={files}:"));
     ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", &core, "prlimit", &files].map(str::to_owned).to_vec()
 }
 
 /// A shell script that runs `program` on `core` if its first argument is `word`, and anywhere otherwise.
-pub(super) fn script(program: &Path, word: &str, core: usize, files: u64) -> String {
+pub(crate) fn script(program: &Path, word: &str, core: usize, files: u64) -> String {
     let program = quoted(program.as_os_str());
     // Its parent's end is told by its standard input.
     let prefix = format!("taskset -c {core} prlimit --nofile={files}:");

@@ -23,7 +23,7 @@ const PACKAGE: &str = "20240602_2000_PREP.zip";
 
 /// A file that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Asset {
+pub(crate) enum Asset {
     /// A page of 10 kB.
     Page,
     /// JSON of 100 kB.
@@ -35,10 +35,10 @@ pub(super) enum Asset {
 }
 
 impl Asset {
-    pub(super) const ALL: [Self; 4] = [Self::Page, Self::Small, Self::Large, Self::Archive];
+    pub(crate) const ALL: [Self; 4] = [Self::Page, Self::Small, Self::Large, Self::Archive];
 
     /// Where it is served.
-    pub(super) fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Page => "/pagina.html",
             Self::Small => "/entidad.json",
@@ -48,23 +48,23 @@ impl Asset {
     }
 
     /// Whether it has a gzip form.
-    pub(super) fn is_text(self) -> bool {
+    pub(crate) fn is_text(self) -> bool {
         self != Self::Archive
     }
 }
 
 /// The files on disk.
-pub(super) struct Files {
+pub(crate) struct Files {
     /// Folder that peers serve, gzip forms included.
-    pub(super) root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Package with the same files.
-    pub(super) package: PathBuf,
+    pub(crate) package: PathBuf,
     contents: Vec<(Asset, Vec<u8>)>,
 }
 
 impl Files {
     /// Makes them in `dir`.
-    pub(super) fn new(dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(dir: &Path) -> anyhow::Result<Self> {
         let root = dir.join("root");
         fs::create_dir(&root)?;
         let contents = contents()?;
@@ -90,7 +90,7 @@ impl Files {
     }
 
     /// The bytes that a client must end up with.
-    pub(super) fn content(&self, asset: Asset) -> &[u8] {
+    pub(crate) fn content(&self, asset: Asset) -> &[u8] {
         self.contents.iter().find(|(file, _)| *file == asset).map_or(&[], |(_, bytes)| bytes)
     }
 }

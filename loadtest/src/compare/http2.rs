@@ -5,7 +5,7 @@
 //! number from then on. Of the answer's headers only the status is looked at, which all servers here take from the
 //! static table (RFC 7541 appendix A).
 
-mod frames;
+pub(crate) mod frames;
 
 use std::time::Instant;
 

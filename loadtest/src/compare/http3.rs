@@ -1,7 +1,7 @@
 //! HTTP/3 clients over quinn: one that reads answers whole, by h3, and one that keeps a number of streams busy and only
 //! counts. QUIC is work for a client as well, so it spends more on an answer than the clients of the other protocols do.
 
-mod frames;
+pub(crate) mod frames;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -34,19 +34,19 @@ const STREAM_WINDOW: u32 = 6 << 20;
 const CONNECTION_WINDOW: u32 = 15 << 20;
 
 /// A connection that reads answers whole.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     requests: SendRequest<OpenStreams, Bytes>,
 }
 
 /// A connection that counts answers.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     quic: quinn::Connection,
     /// The stream that a client keeps as long as its connection.
     _control: SendStream,
 }
 
 /// A socket to open connections from.
-pub(super) fn endpoint(tls: rustls::ClientConfig) -> anyhow::Result<Endpoint> {
+pub(crate) fn endpoint(tls: rustls::ClientConfig) -> anyhow::Result<Endpoint> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     // Fewer than asked for is what the system allows.
     let _ = SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER);
@@ -69,7 +69,7 @@ async fn dial(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<quinn:
 
 impl Reader {
     /// Connects and shakes hands.
-    pub(super) async fn open(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) async fn open(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<Self> {
         let quic = dial(endpoint, address).await?;
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
         // Ends with the last of `requests`.
@@ -78,7 +78,7 @@ impl Reader {
     }
 
     /// Asks once, and returns the answer whole.
-    pub(super) async fn whole(&self, exchange: &Exchange) -> anyhow::Result<(u16, HeaderMap, Vec<u8>)> {
+    pub(crate) async fn whole(&self, exchange: &Exchange) -> anyhow::Result<(u16, HeaderMap, Vec<u8>)> {
         let mut request = Request::get(exchange.url());
         for (name, value) in exchange.headers() {
             request = request.header(name, value);
@@ -96,7 +96,7 @@ impl Reader {
 
 impl Connection {
     /// Connects and shakes hands.
-    pub(super) async fn open(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) async fn open(endpoint: &Endpoint, address: SocketAddr) -> anyhow::Result<Self> {
         let quic = dial(endpoint, address).await?;
         let mut control = quic.open_uni().await?;
         control.write_all(&frames::CONTROL).await?;
@@ -104,7 +104,7 @@ impl Connection {
     }
 
     /// Keeps `streams` requests under way, until dropped or something is wrong.
-    pub(super) async fn forever(&self, exchange: &Exchange, tally: &Tally, streams: u32) -> anyhow::Result<()> {
+    pub(crate) async fn forever(&self, exchange: &Exchange, tally: &Tally, streams: u32) -> anyhow::Result<()> {
         let request = Bytes::from(frames::request(exchange)?);
         let stream = || async {
             loop {

@@ -13,18 +13,18 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// How all servers are called.
-pub(super) const HOST: &str = "localhost";
+pub(crate) const HOST: &str = "localhost";
 
 /// An ECDSA P-256 certificate that is its own authority, in files as servers want them.
-pub(super) struct Identity {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+pub(crate) struct Identity {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
     der: CertificateDer<'static>,
 }
 
 impl Identity {
     /// Makes one in `dir`.
-    pub(super) fn new(dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(dir: &Path) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let made = CertificateParams::new(vec![HOST.to_owned()])?.self_signed(&key)?;
         let identity = Self { certificate: dir.join("site.pem"), key: dir.join("site.key"), der: made.der().clone() };
@@ -34,7 +34,7 @@ impl Identity {
     }
 
     /// For a client that verifies what it is shown.
-    pub(super) fn verifying(&self) -> anyhow::Result<ClientConfig> {
+    pub(crate) fn verifying(&self) -> anyhow::Result<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone())?;
         Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
@@ -43,7 +43,7 @@ impl Identity {
 
 /// Whether a client comes back with the ticket that it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tickets {
+pub(crate) enum Tickets {
     Used,
     Ignored,
 }
@@ -51,7 +51,7 @@ pub(super) enum Tickets {
 /// For a client that loads a server: it offers what browsers prefer (TLS 1.3, AES-128-GCM, X25519) and nothing else,
 /// so that all servers do the same work, and verifies nothing, because its core must not be the one that is short of
 /// time. Who is being talked to is checked before.
-pub(super) fn loading(protocol: &[u8], tickets: Tickets) -> anyhow::Result<ClientConfig> {
+pub(crate) fn loading(protocol: &[u8], tickets: Tickets) -> anyhow::Result<ClientConfig> {
     let mut config =
         builder()?.dangerous().with_custom_certificate_verifier(Arc::new(Unverified)).with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
@@ -64,7 +64,7 @@ pub(super) fn loading(protocol: &[u8], tickets: Tickets) -> anyhow::Result<Clien
 }
 
 /// How all servers are called, for TLS.
-pub(super) fn server_name() -> anyhow::Result<ServerName<'static>> {
+pub(crate) fn server_name() -> anyhow::Result<ServerName<'static>> {
     Ok(ServerName::try_from(HOST)?)
 }
 
@@ -118,7 +118,7 @@ impl ServerCertVerifier for Unverified {
 #[cfg(test)]
 impl Identity {
     /// For a server of a test.
-    pub(super) fn serving(&self, protocol: &[u8]) -> rustls::ServerConfig {
+    pub(crate) fn serving(&self, protocol: &[u8]) -> rustls::ServerConfig {
         use rustls_pki_types::PrivateKeyDer;
         use rustls_pki_types::pem::PemObject as _;
 

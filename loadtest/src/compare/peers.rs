@@ -8,22 +8,27 @@ use std::path::Path;
 use super::identity::Identity;
 
 /// What a peer's configuration depends on.
-pub(super) struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     /// A folder of its own, for configuration, logs and whatever it writes.
-    pub(super) dir: &'a Path,
+    pub(crate) dir: &'a Path,
     /// What it serves.
-    pub(super) root: &'a Path,
-    pub(super) identity: &'a Identity,
-    pub(super) address: SocketAddr,
+    pub(crate) root: &'a Path,
+    pub(crate) identity: &'a Identity,
+    pub(crate) address: SocketAddr,
     /// Connections that it must be able to hold.
-    pub(super) connections: u64,
+    pub(crate) connections: u64,
     /// It may not give its rights up: the folder is this user's alone.
-    pub(super) as_root: bool,
+    pub(crate) as_root: bool,
+    /// Makes a configuration for another purpose than a comparison.
+    pub(crate) config: Option<Make>,
 }
+
+/// Writes a configuration.
+pub(crate) type Make = fn(&Setup<'_>) -> String;
 
 /// A server of someone else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Nginx,
     H2o,
     Caddy,
@@ -31,7 +36,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Its program, and the Debian package of it.
-    pub(super) fn program(self) -> &'static str {
+    pub(crate) fn program(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::H2o => "h2o",
@@ -40,7 +45,7 @@ impl Kind {
     }
 
     /// What makes it tell its version.
-    pub(super) fn version_flag(self) -> &'static str {
+    pub(crate) fn version_flag(self) -> &'static str {
         match self {
             Self::Nginx | Self::H2o => "-v",
             Self::Caddy => "version",
@@ -48,7 +53,7 @@ impl Kind {
     }
 
     /// Writes its configuration; returns the arguments to start it with.
-    pub(super) fn configure(self, setup: &Setup<'_>) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn configure(self, setup: &Setup<'_>) -> anyhow::Result<Vec<String>> {
         let dir = setup.dir.display();
         let (name, text, args) = match self {
             Self::Nginx => {
@@ -61,12 +66,13 @@ impl Kind {
                 ("Caddyfile", caddy(setup), words.into_iter().chain([file]).collect())
             }
         };
+        let text = setup.config.map_or(text, |make| make(setup));
         fs::write(setup.dir.join(name), text)?;
         Ok(args)
     }
 
     /// Environment of its process.
-    pub(super) fn environment(self, dir: &Path) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(self, dir: &Path) -> Vec<(&'static str, String)> {
         let dir = dir.display().to_string();
         match self {
             Self::Nginx | Self::H2o => Vec::new(),

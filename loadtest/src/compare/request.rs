@@ -4,31 +4,31 @@ use anyhow::ensure;
 
 /// One request, again and again, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     /// `localhost:8443`.
-    pub(super) authority: String,
+    pub(crate) authority: String,
     /// `/page.html`.
-    pub(super) path: &'static str,
+    pub(crate) path: &'static str,
     /// Whether gzip is accepted.
-    pub(super) gzip: bool,
+    pub(crate) gzip: bool,
     /// Tag of what the client has already.
-    pub(super) tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// Status of the answer.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Length of its body, as sent.
-    pub(super) body: u64,
+    pub(crate) body: u64,
 }
 
 impl Exchange {
     /// The request's headers, but for those that name its target.
-    pub(super) fn headers(&self) -> Vec<(&'static str, &str)> {
+    pub(crate) fn headers(&self) -> Vec<(&'static str, &str)> {
         let gzip = self.gzip.then_some(("accept-encoding", "gzip"));
         let tag = self.tag.as_deref().map(|tag| ("if-none-match", tag));
         gzip.into_iter().chain(tag).collect()
     }
 
     /// The request as HTTP/1.1 sends it.
-    pub(super) fn http1(&self) -> Vec<u8> {
+    pub(crate) fn http1(&self) -> Vec<u8> {
         let mut text = format!("GET {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.authority);
         for (name, value) in self.headers() {
             text.extend([name, ": ", value, "\r\n"]);
@@ -37,12 +37,12 @@ impl Exchange {
     }
 
     /// The address as other programs want it.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://{}{}", self.authority, self.path)
     }
 
     /// Fails if an answer was another one.
-    pub(super) fn verify(&self, status: u16, body: u64) -> anyhow::Result<()> {
+    pub(crate) fn verify(&self, status: u16, body: u64) -> anyhow::Result<()> {
         ensure!(status == self.status, "the server answered {status}, not {}", self.status);
         ensure!(body == self.body, "the body has {body} bytes, not {}", self.body);
         Ok(())
@@ -50,7 +50,7 @@ impl Exchange {
 }
 
 #[cfg(test)]
-pub(super) fn sample(body: u64) -> Exchange {
+pub(crate) fn sample(body: u64) -> Exchange {
     Exchange { authority: "localhost:1".into(), path: "/a", gzip: true, tag: None, status: 200, body }
 }
 

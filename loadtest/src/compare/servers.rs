@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::cores;
 use super::files::Files;
 use super::identity::Identity;
-use super::peers::{Kind, Setup};
+use super::peers::{Kind, Make, Setup};
 use crate::usage;
 
 /// A server that does not listen after this long has a problem; its log says which.
@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Who takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Name {
+pub(crate) enum Name {
     Difusor,
     Nginx,
     H2o,
@@ -43,7 +43,7 @@ pub(super) enum Name {
 }
 
 impl Name {
-    pub(super) fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Difusor => "difusor",
             Self::Nginx => "nginx",
@@ -62,31 +62,33 @@ impl Name {
     }
 
     /// Whether its program is on this machine.
-    pub(super) fn is_present(self) -> bool {
+    pub(crate) fn is_present(self) -> bool {
         self.kind().is_none_or(|kind| cores::find(kind.program()).is_some())
     }
 }
 
 /// What all servers have in common.
-pub(super) struct Common<'a> {
-    pub(super) dir: &'a Path,
-    pub(super) files: &'a Files,
-    pub(super) identity: &'a Identity,
+pub(crate) struct Common<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) files: &'a Files,
+    pub(crate) identity: &'a Identity,
     /// Core to run on.
-    pub(super) core: usize,
+    pub(crate) core: usize,
     /// Connections that each must be able to hold.
-    pub(super) connections: u64,
+    pub(crate) connections: u64,
     /// Binary that is coordinator and node.
-    pub(super) program: &'a Path,
+    pub(crate) program: &'a Path,
     /// Lines for the node's configuration.
-    pub(super) node_config: &'a str,
+    pub(crate) node_config: &'a str,
+    /// Another configuration for a peer.
+    pub(crate) peer_config: Option<Make>,
 }
 
 /// A server that runs.
-pub(super) struct Server {
-    pub(super) name: Name,
-    pub(super) version: String,
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) name: Name,
+    pub(crate) version: String,
+    pub(crate) address: SocketAddr,
     process: Process,
 }
 
@@ -97,7 +99,7 @@ enum Process {
 
 impl Server {
     /// Starts it; it serves the files when this returns.
-    pub(super) async fn start(name: Name, common: &Common<'_>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(name: Name, common: &Common<'_>) -> anyhow::Result<Self> {
         let dir = common.dir.join(name.text());
         fs::create_dir(&dir)?;
         let Some(kind) = name.kind() else { return node(&dir, common).await };
@@ -108,6 +110,7 @@ impl Server {
             identity: common.identity,
             address,
             connections: common.connections,
+            config: common.peer_config,
             as_root: fs::read_to_string("/proc/self/status")?.contains("Uid:\t0\t"),
         };
         let program = cores::find(kind.program()).with_context(|| format!("no `{}`", kind.program()))?;
@@ -120,7 +123,7 @@ impl Server {
     }
 
     /// Its processes.
-    pub(super) fn pids(&self) -> Vec<u32> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         let root = match &self.process {
             Process::Node(mesh) => mesh.nodes.first().and_then(|node| node.process.pid()),
             Process::Peer(peer) => peer.child.as_ref().and_then(Child::id),
@@ -128,8 +131,16 @@ impl Server {
         root.map(usage::family).unwrap_or_default()
     }
 
+    /// Where a node tells its own status.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        match &self.process {
+            Process::Node(mesh) => mesh.nodes.first().map(|node| node.admin),
+            Process::Peer(_) => None,
+        }
+    }
+
     /// Ends it and starts it anew, at the same address.
-    pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
         match &mut self.process {
             Process::Node(mesh) => {
                 let node = mesh.nodes.first_mut().context("a mesh without a node")?;
@@ -146,7 +157,7 @@ impl Server {
     }
 
     /// Ends it.
-    pub(super) async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         match self.process {
             Process::Node(mesh) => mesh.stop().await,
             Process::Peer(mut peer) => peer.stop().await,
@@ -154,7 +165,7 @@ impl Server {
     }
 
     /// The end of what it wrote.
-    pub(super) fn log_end(&self) -> String {
+    pub(crate) fn log_end(&self) -> String {
         match &self.process {
             Process::Node(mesh) => mesh.nodes.first().map(|node| node.process.log_end()).unwrap_or_default(),
             Process::Peer(peer) => peer.log_end(),

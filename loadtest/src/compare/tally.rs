@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Shared by the clients of a measurement.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Only what ends while the window is open counts.
     open: Cell<bool>,
     woken: Cell<u64>,
@@ -21,39 +21,39 @@ pub(super) struct Tally {
 
 /// What was counted.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     /// Answers that were complete, and right.
-    pub(super) answers: u64,
+    pub(crate) answers: u64,
     /// Bytes of bodies, those of answers under way included.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Half of the answers took at most this long, from the request to the last byte.
-    pub(super) p50: Option<Duration>,
+    pub(crate) p50: Option<Duration>,
     /// Ninety-nine of a hundred did.
-    pub(super) p99: Option<Duration>,
+    pub(crate) p99: Option<Duration>,
     /// Connections that broke, and answers that were wrong.
-    pub(super) failures: u64,
+    pub(crate) failures: u64,
     /// What the first of them was.
-    pub(super) failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 impl Tally {
     /// From now on, things count.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.open.set(true);
     }
 
     /// From now on, they do not.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.open.set(false);
     }
 
     /// Whether things count.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open.get()
     }
 
     /// Runs a client, and notes whenever there is something for it to do.
-    pub(super) async fn noting<T>(&self, client: impl Future<Output = T>) -> T {
+    pub(crate) async fn noting<T>(&self, client: impl Future<Output = T>) -> T {
         let mut client = pin!(client);
         poll_fn(|context| {
             self.woken.set(self.woken.get() + 1);
@@ -63,19 +63,19 @@ impl Tally {
     }
 
     /// How often there was something to do for a client.
-    pub(super) fn woken(&self) -> u64 {
+    pub(crate) fn woken(&self) -> u64 {
         self.woken.get()
     }
 
     /// A part of a body came.
-    pub(super) fn received(&self, bytes: usize) {
+    pub(crate) fn received(&self, bytes: usize) {
         if self.open.get() {
             self.bytes.set(self.bytes.get() + bytes as u64);
         }
     }
 
     /// An answer is complete; its request was sent, or was due, `since`.
-    pub(super) fn answered(&self, since: Instant) {
+    pub(crate) fn answered(&self, since: Instant) {
         if self.open.get() {
             let micros = u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX);
             self.micros.borrow_mut().push(micros);
@@ -83,18 +83,18 @@ impl Tally {
     }
 
     /// Something went wrong; counts outside the window as well.
-    pub(super) fn failed(&self, error: &anyhow::Error) {
+    pub(crate) fn failed(&self, error: &anyhow::Error) {
         self.failures.set(self.failures.get() + 1);
         self.failure.borrow_mut().get_or_insert_with(|| format!("{error:#}"));
     }
 
     /// How often something went wrong so far.
-    pub(super) fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.failures.get()
     }
 
     /// The sum of it.
-    pub(super) fn counted(&self) -> Counted {
+    pub(crate) fn counted(&self) -> Counted {
         let mut micros = self.micros.take();
         micros.sort_unstable();
         let at = |share| percentile(&micros, share).map(|micros| Duration::from_micros(micros.into()));
@@ -110,7 +110,7 @@ impl Tally {
 }
 
 /// The smallest of the sorted values that `share` of them do not exceed (nearest rank).
-pub(super) fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
+pub(crate) fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()

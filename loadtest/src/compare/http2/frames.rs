@@ -2,32 +2,32 @@
 
 use anyhow::ensure;
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const ACK: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
 /// Setting: entries of the other side's decoder of headers.
-pub(super) const HEADER_TABLE_SIZE: u16 = 1;
-pub(super) const ENABLE_PUSH: u16 = 2;
-pub(super) const MAX_CONCURRENT_STREAMS: u16 = 3;
-pub(super) const INITIAL_WINDOW_SIZE: u16 = 4;
+pub(crate) const HEADER_TABLE_SIZE: u16 = 1;
+pub(crate) const ENABLE_PUSH: u16 = 2;
+pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 3;
+pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// Longest payload, as this client never allows more than the default.
 const LONGEST: usize = 1 << 14;
 
 /// What a client has to know.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// Bytes of a body; `end` with the last.
     Data { stream: u32, bytes: usize, end: bool },
     /// The first bytes of a block of headers.
@@ -46,7 +46,7 @@ pub(super) enum Event<'a> {
 
 /// Cuts a stream of bytes into frames. Only frames other than DATA are kept until they are whole.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     header: Vec<u8>,
     frame: Option<Frame>,
     held: Vec<u8>,
@@ -62,7 +62,7 @@ struct Frame {
 
 impl Frames {
     /// Takes the next bytes of the connection.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         mut bytes: &[u8],
         mut tell: impl FnMut(Event<'_>) -> anyhow::Result<()>,
@@ -140,7 +140,7 @@ fn complete(
 }
 
 /// Appends a frame.
-pub(super) fn push(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+pub(crate) fn push(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     let [_, high, mid, low] = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
     out.extend_from_slice(&[high, mid, low, kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());

@@ -9,13 +9,13 @@ const DATA: u64 = 0;
 const HEADERS: u64 = 1;
 
 /// The control stream of a client that wants nothing special: its kind, and empty SETTINGS.
-pub(super) const CONTROL: [u8; 3] = [0, 4, 0];
+pub(crate) const CONTROL: [u8; 3] = [0, 4, 0];
 
 /// Entries of the static table of QPACK that begin an answer: `:status` and its value (RFC 9204 appendix A).
 const STATUS: [(u8, u16); 2] = [(0xd9, 200), (0xda, 304)];
 
 /// The request as one HEADERS frame.
-pub(super) fn request(exchange: &Exchange) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn request(exchange: &Exchange) -> anyhow::Result<Vec<u8>> {
     // `:method: GET` and `:scheme: https`, whole; then the names `:authority` and `:path`.
     let mut section = vec![0, 0, 0xd1, 0xd7, 0x50];
     string(0, 0x7f, &exchange.authority, &mut section)?;
@@ -45,18 +45,18 @@ fn string(first: u8, most: u8, text: &str, into: &mut Vec<u8>) -> anyhow::Result
 
 /// An answer, counted as it comes.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// A frame that is not complete, but for DATA.
     held: Vec<u8>,
     /// Bytes to come of a DATA frame.
     left: u64,
-    pub(super) status: Option<u16>,
-    pub(super) body: u64,
+    pub(crate) status: Option<u16>,
+    pub(crate) body: u64,
 }
 
 impl Answer {
     /// Takes the next piece of the stream.
-    pub(super) fn feed(&mut self, mut piece: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn feed(&mut self, mut piece: &[u8]) -> anyhow::Result<()> {
         loop {
             let some = usize::try_from(self.left).unwrap_or(usize::MAX).min(piece.len());
             piece = piece.get(some..).unwrap_or_default();
