@@ -6,6 +6,7 @@
 
 mod admission;
 mod rules;
+mod verdict;
 
 use std::{
     fmt::{self, Debug},
@@ -33,8 +34,6 @@ use crate::{
     insight::report::Report,
     kernel::KernelView,
 };
-
-mod verdict;
 
 /// All that is known at one moment.
 #[derive(Debug)]
