@@ -4,6 +4,8 @@
 //! machine's clock is the one that counts. Series of labels that are known are there from the start, so that the first
 //! event shows as an increase.
 
+mod kernel;
+
 use std::{
     fmt::{self, Debug},
     fs,
@@ -24,7 +26,7 @@ use super::{
     tally::{BOUNDS, CODE_NAMES},
     unix,
 };
-use crate::{admission::budgets::Budget, kernel::KernelView};
+use crate::admission::budgets::Budget;
 
 /// All that is known at one moment.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Collector for Scrape {
         self.connections(&mut page)?;
         self.cut(&mut page)?;
         self.disk(&mut page)?;
-        kernel(&mut page, self.snapshot.kernel)?;
+        kernel::write(&mut page, self.snapshot.kernel)?;
         process(&mut page, self.started)
     }
 }
@@ -172,23 +174,6 @@ impl Scrape {
         let help = "1 while there is less room than `low_space`";
         page.gauge("difusor_disk_low", None, help, u32::from(scrub.low_space))
     }
-}
-
-/// What the kernel does with offenders; `difusor_kernel_active` alone says that it does nothing.
-fn kernel(page: &mut Page<'_>, view: Option<KernelView>) -> fmt::Result {
-    let help = "1 while offenders are given to the kernel";
-    page.gauge("difusor_kernel_active", None, help, u32::from(view.is_some()))?;
-    let Some(KernelView { entered, spared, no_room, failed, entries, packets, bytes }) = view else { return Ok(()) };
-    page.gauge("difusor_kernel_entries", None, "Sources and networks that the kernel drops now", entries)?;
-    let of = |outcome, n| ([("outcome", outcome)], n);
-    page.counters(
-        "difusor_kernel_orders",
-        "What became of those who were to be entered: never blocked, no room in queue or sets, not taken and tried again",
-        [of("entered", entered), of("spared", spared), of("no_room", no_room), of("failed", failed)],
-    )?;
-    page.counter("difusor_kernel_dropped_packets", None, "Packets that the kernel dropped", packets)?;
-    let help = "Bytes of these packets";
-    page.counter("difusor_kernel_dropped", Some(Unit::Bytes), help, bytes)
 }
 
 /// The process itself, under the names that all exporters use.
@@ -344,7 +329,13 @@ mod tests {
             wanted: 1,
             withheld: 1,
             http3: vec![("retries", 5)],
-            kernel: Some(KernelView { entries: 3, failed: 1, packets: 9, bytes: 540, ..KernelView::default() }),
+            kernel: Some(crate::kernel::KernelView {
+                entries: 3,
+                failed: 1,
+                packets: 9,
+                bytes: 540,
+                ..Default::default()
+            }),
         });
         let (samples, types) = read(&text);
         for (name, value) in [
