@@ -84,7 +84,7 @@ pub enum KernelConfigError {
     )]
     Table(String),
     /// The number of entries.
-    #[error("kernel.entries: from 1 to 1048576, which take about 200 MiB of the kernel's memory")]
+    #[error("kernel.entries: from 1 to 1048576, which take some 120 MiB of the kernel's memory")]
     Entries,
     /// The time.
     #[error("kernel.longest: from 1 s to 7 d: whoever is blocked by mistake must come back without an operator")]

@@ -84,15 +84,15 @@ def case_longer(rig):
 
 
 def case_spared(rig):
-    """this machine, proxies and who is exempt are never blocked, nor is a network that they lie in"""
+    """this machine, proxies, the coordinator and who is exempt are never blocked, nor is a network that they lie in"""
     more = f'proxies = ["{HONEST4}"]\n[admission]\nexempt = ["fd77:0:0:2::/64"]'
-    rig.start(ON, more)
-    for net in ["127.0.0.1", "::1", HONEST4, "10.77.2.0/24", HONEST6, "fd77::/48"]:
+    rig.start(ON, more, coordinator="10.77.9.9:8440")
+    for net in ["127.0.0.1", "::1", HONEST4, "10.77.2.0/24", HONEST6, "fd77::/48", "10.77.9.9"]:
         said = rig.command("block", net, fine=False)
         assert said.returncode == 1 and "never blocked" in said.stderr, (net, said)
     for net in ["0.0.0.0/0", "10.77.0.0/16", "here"]:
         assert rig.command("block", net, fine=False).returncode == 1, net
-    assert rig.metric('difusor_kernel_orders_total{outcome="spared"}') == 8
+    assert rig.metric('difusor_kernel_orders_total{outcome="spared"}') == 9
     # Its own address, by which it asks itself: over the loopback.
     rig.command("block", NODE4)
     assert rig.reaches("node")

@@ -113,13 +113,13 @@ class Rig:
         self.processes.append(process)
         return process
 
-    def start(self, kernel="", more="", capability=WITH_CAPABILITY, home=None, port=PORT, admin=8401):
+    def start(self, kernel="", more="", capability=WITH_CAPABILITY, home=None, port=PORT, admin=8401, coordinator="127.0.0.1:9"):
         """A node as nobody, with these lines under [kernel], until it serves."""
         home = home or self.home
         self.config = os.path.join(home, "node.toml")
         with open(self.config, "w") as file:
             file.write(f'public = ["0.0.0.0:{port}", "[::]:{port}"]\nadmin = "127.0.0.1:{admin}"\n')
-            file.write(f'coordinator = ["127.0.0.1:9"]\ncertificate = "{home}/site.pem"\nkey = "{home}/site.key"\n')
+            file.write(f'coordinator = ["{coordinator}"]\ncertificate = "{home}/site.pem"\nkey = "{home}/site.key"\n')
             file.write(f"{more}\n[kernel]\n{kernel}\n")
         for folder, _, files in os.walk(home):
             for path in [folder, *(os.path.join(folder, file) for file in files)]:

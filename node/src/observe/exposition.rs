@@ -5,6 +5,7 @@
 //! event shows as an increase.
 
 mod admission;
+mod kernel;
 mod rules;
 mod verdict;
 
@@ -32,7 +33,6 @@ use super::{
 use crate::{
     admission::{budgets::Budget, overload::Rank},
     insight::report::Report,
-    kernel::KernelView,
 };
 
 /// All that is known at one moment.
@@ -63,7 +63,7 @@ impl Collector for Scrape {
         self.connections(&mut page)?;
         self.cut(&mut page)?;
         self.disk(&mut page)?;
-        kernel(&mut page, self.snapshot.kernel)?;
+        kernel::write(&mut page, self.snapshot.kernel)?;
         verdict::encode(&mut page, &self.found)?;
         process(&mut page, self.started)
     }
@@ -192,23 +192,6 @@ impl Scrape {
         let help = "1 while there is less room than `low_space`";
         page.gauge("difusor_disk_low", None, help, u32::from(scrub.low_space))
     }
-}
-
-/// What the kernel does with offenders; `difusor_kernel_active` alone says that it does nothing.
-fn kernel(page: &mut Page<'_>, view: Option<KernelView>) -> fmt::Result {
-    let help = "1 while offenders are given to the kernel";
-    page.gauge("difusor_kernel_active", None, help, u32::from(view.is_some()))?;
-    let Some(KernelView { entered, spared, no_room, failed, entries, packets, bytes }) = view else { return Ok(()) };
-    page.gauge("difusor_kernel_entries", None, "Sources and networks that the kernel drops now", entries)?;
-    let of = |outcome, n| ([("outcome", outcome)], n);
-    page.counters(
-        "difusor_kernel_orders",
-        "What became of those who were to be entered: never blocked, no room in queue or sets, not taken and tried again",
-        [of("entered", entered), of("spared", spared), of("no_room", no_room), of("failed", failed)],
-    )?;
-    page.counter("difusor_kernel_dropped_packets", None, "Packets that the kernel dropped", packets)?;
-    let help = "Bytes of these packets";
-    page.counter("difusor_kernel_dropped", Some(Unit::Bytes), help, bytes)
 }
 
 /// The process itself, under the names that all exporters use.
@@ -375,7 +358,13 @@ mod tests {
             bans: vec![("abuse", 4)],
             banned: 2,
             places: Some((1024, 7, 1)),
-            kernel: Some(KernelView { entries: 3, failed: 1, packets: 9, bytes: 540, ..KernelView::default() }),
+            kernel: Some(crate::kernel::KernelView {
+                entries: 3,
+                failed: 1,
+                packets: 9,
+                bytes: 540,
+                ..Default::default()
+            }),
         });
         let (samples, types) = read(&text);
         for (name, value) in [
