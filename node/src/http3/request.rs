@@ -95,7 +95,10 @@ pub(super) async fn serve(mut stream: Receiving, sending: SendStream, under_way:
         }
         Ok(answer) => {
             if let Some(Aside::Held(held)) = answer.aside {
-                sleep_until(held.until().into()).await;
+                tokio::select! {
+                    () = sleep_until(held.until().into()) => {}
+                    () = session.drained() => {}
+                }
             }
             // What else the request has is not read.
             drop(stream);

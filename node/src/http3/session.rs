@@ -65,6 +65,11 @@ impl Session {
         &self.front.limits
     }
 
+    /// Completes when serving is to end.
+    pub(super) async fn drained(&self) {
+        self.front.drain.cancelled().await;
+    }
+
     pub(super) fn counters(&self) -> &Counters {
         &self.front.counters
     }

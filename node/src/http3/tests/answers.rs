@@ -157,12 +157,7 @@ async fn what_a_rule_holds_comes_later_and_holds_no_other_answer() {
     let client = server.client().await;
     let begun = std::time::Instant::now();
     let held = client.ask(get("/held")).await;
-    let is_held = async {
-        while server.rules.held() == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    };
-    soon(is_held).await;
+    server.holds().await;
     assert_eq!(client.get("/bytes/1").await.status(), 200);
     assert_eq!(soon(Answer::read(held)).await.status(), 404);
     assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "{:?}", begun.elapsed());

@@ -112,3 +112,15 @@ async fn nobody_to_wait_for() {
     let server = start(GRACE);
     assert_eq!(server.end().await, Drained::default());
 }
+
+#[tokio::test]
+async fn what_a_rule_holds_is_not_waited_for() {
+    let server = start(GRACE);
+    let client = server.client().await;
+    let held = client.ask(get("/long")).await;
+    server.holds().await;
+    server.drain.cancel();
+    assert_eq!(soon(Answer::read(held)).await.status(), 404);
+    assert!(client.closed().await.is_h3_no_error());
+    assert_eq!(server.end().await, Drained { finished: 1, cut: 0 });
+}

@@ -41,6 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the rules of an operator do to connections here.
 const RULES: &str = r#"rule = [
     { name = "held", paths = ["/held"], action = { tarpit = "1 s" } },
+    { name = "long", paths = ["/long"], action = { tarpit = "30 s" } },
     { name = "closed", paths = ["/closed"], action = "close" },
 ]"#;
 
@@ -56,7 +57,7 @@ pub(super) fn pattern(len: usize) -> Bytes {
     WHOLE.slice(..len)
 }
 
-/// Answers by the path: `/held` comes later, `/closed` not at all, `/bytes/N` is a file of that many, `/status/N` an answer with this status, `/panic` a bug.
+/// Answers by the path: `/held` and `/long` come later, `/closed` not at all, `/bytes/N` is a file of that many, `/status/N` an answer with this status, `/panic` a bug.
 struct TestDesk {
     handed: Arc<AtomicU64>,
     rules: Arc<Rules>,
@@ -170,6 +171,16 @@ impl Server {
     /// One of the counts.
     pub(super) fn count(&self, name: &str) -> u64 {
         self.counters.read().find(|(known, _)| *known == name).expect("a counter").1
+    }
+
+    /// Waits until a rule holds an answer.
+    pub(super) async fn holds(&self) {
+        let held = async {
+            while self.rules.held() == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        soon(held).await;
     }
 
     /// Waits until a count is this.
