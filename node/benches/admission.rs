@@ -4,6 +4,13 @@
 //! they are full and out of the caches, as in a flood; then visitors come whom the tables do not know by chance either. Prints
 //! the median time of each part, and the memory of all of it. Rules have a place in [`verdict`]; without any, they cost nothing.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a bench prints, and its macros have no comments"
+)]
+
 use std::{
     hash::{BuildHasher as _, RandomState},
     hint::black_box,
@@ -138,6 +145,7 @@ fn admission(criterion: &mut Criterion) {
         let (hash, bytes) = path(0);
         bencher.iter(|| black_box(tables.verdict(source(7), bytes, hash)));
     });
+    group.sample_size(10).measurement_time(Duration::from_secs(1));
     group.bench_function("a reading of ten busy seconds", |bencher| {
         bencher.iter_batched(
             || {

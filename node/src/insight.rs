@@ -129,9 +129,8 @@ impl Meter {
             return;
         };
         let mut exchange = held(exchange);
-        if exchange.full.is_none()
-            && let Some(spare) = exchange.spare.take()
-        {
+        // There is one beside the window that is written: it is empty and here, or full, or with the reader.
+        if let Some(spare) = exchange.spare.take() {
             exchange.full = Some(self.window.replace(spare));
             self.changed.set(now / 1000);
         }

@@ -1,6 +1,6 @@
 //! Once a second: adds up what the threads left, judges it, and says so when it is something else.
 //!
-//! Owns what is remembered. Threads that serve never wait for it, and it takes a part of a millisecond.
+//! Owns what is remembered. Threads that serve never wait for it, and it takes a millisecond or two.
 
 use std::{
     sync::Arc,

@@ -1,6 +1,9 @@
 //! Windows go from threads to the reader and back, and nothing is lost.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use super::*;
 
@@ -25,11 +28,13 @@ fn threads_and_the_reader_lose_nothing() {
                         meter.tick(u64::from(number) * 10);
                     }
                     // The reader has to take what is left.
+                    let patience = Instant::now() + Duration::from_secs(20);
                     for tick in 0.. {
                         meter.tick(1_000_000 + tick * 1_000);
                         if meter.window.borrow().sums.requests() == 0 {
                             break;
                         }
+                        assert!(Instant::now() < patience, "nobody takes what is left");
                         std::thread::yield_now();
                     }
                 })

@@ -321,7 +321,7 @@ mod tests {
         for round in 0..100_000_u32 {
             match round % 4 {
                 0 => ask(&mut window, &keys, 0xcb00_7107, b"/scan", 404),
-                1 => ask(&mut window, &keys, 0xcb00_7200 | round / 4 % 200, b"/", 200),
+                1 => ask(&mut window, &keys, 0xcb00_7200 + round / 4 % 200, b"/", 200),
                 _ => ask(&mut window, &keys, round | 0x0a00_0000, b"/data.json", 304),
             }
         }

@@ -21,7 +21,7 @@ use crate::PROGRAM;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_is_named_and_forgotten() -> Result<()> {
     let dir = TempDir::new()?;
-    let mut mesh = Mesh::start(&options(PROGRAM, dir.path(), 1)?).await?;
+    let mesh = Mesh::start(&options(PROGRAM, dir.path(), 1)?).await?;
     let night = Night::new(NightSpec { cuts: 1, ..NightSpec::tiny() })?;
     publish(&mesh, &write(&night, 0, dir.path())?, Request::default()).await?;
     let admin = mesh.nodes[0].admin;

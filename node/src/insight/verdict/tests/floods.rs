@@ -36,11 +36,25 @@ fn one_source() {
     assert_eq!((report.offenders[0].who.as_str(), report.offenders.len()), ("198.51.100.7", 2), "{report:?}");
 }
 
+/// Whoever else is refused is not said to be served.
+#[test]
+fn one_source_beside_many_who_are_refused() {
+    let attacker = address("198.51.100.7");
+    let report = flood(&[Kind::OneSource], 30, |night| {
+        (0..3_000).for_each(|_| night.ask(attacker, "/", 429, 300));
+        for _ in 0..300 {
+            let person = night.person();
+            night.ask(person, "/", 429, 300);
+        }
+    });
+    assert!(report.words.contains("of what the others ask for, 7"), "{}", report.words);
+}
+
 #[test]
 fn one_network() {
     let report = flood(&[Kind::OneNetwork], 30, |night| {
         for number in 0..1_500_u32 {
-            let attacker = IpAddr::V4(Ipv4Addr::from(0xcb00_7100 | number % 250));
+            let attacker = IpAddr::V4(Ipv4Addr::from(0xcb00_7100 + number % 250));
             night.ask(attacker, "/", if number % 100 == 0 { 200 } else { 429 }, 300);
         }
     });
