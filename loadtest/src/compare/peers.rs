@@ -227,6 +227,7 @@ mod tests {
                 identity: &identity,
                 address: ([127, 0, 0, 1], 9443).into(),
                 connections: 9000,
+                config: None,
                 as_root: true,
             };
             let args = kind.configure(&setup).unwrap();
