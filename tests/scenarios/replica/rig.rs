@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
