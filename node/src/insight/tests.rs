@@ -51,8 +51,10 @@ fn threads_and_the_reader_lose_nothing() {
             insight.collect(|window| seen += window.sums.requests());
             seen
         });
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        // The reader ends even if a thread has failed.
+        let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
         over.store(true, Relaxed);
+        ended.into_iter().for_each(|ended| ended.unwrap());
         seen = reader.join().unwrap();
     });
     assert_eq!(seen, 150_000);
