@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use anyhow::Context as _;
+
 use super::strike::wire::{Tls, get, string};
 use super::strike::{Given, Strike, crowd};
 use crate::compare::files::Asset;
@@ -198,10 +200,9 @@ async fn deaf(strike: &Rc<Strike>, frame: fn(&mut Vec<u8>)) {
         loop {
             strike.asked(u64::from(BATCH) * 4);
             let sent = strike.send(&mut attack.tls, &out);
-            if tokio::time::timeout(std::time::Duration::from_millis(500), sent).await.is_err() {
-                // Nobody reads on the other side. A frame may be cut: another connection.
-                anyhow::bail!("the server takes no more");
-            }
+            // When nobody reads on the other side a frame may be cut: another connection.
+            let sent = tokio::time::timeout(std::time::Duration::from_millis(500), sent).await;
+            sent.context("the server takes no more")??;
             tokio::task::yield_now().await;
         }
     })
