@@ -83,7 +83,7 @@ fn connections_of_proxies_are_neither_held_nor_closed() {
     // One place for a connection.
     assert_eq!(book.status().held, 1);
     let Some(Aside::Held(held)) = own.aside() else { panic!() };
-    assert_eq!(held.until() - counter.now(), Duration::from_secs(5));
+    assert!(held.until() - counter.now() >= Duration::from_secs(5));
     drop(held);
     assert_eq!(book.status().held, 0);
 
