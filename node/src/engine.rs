@@ -111,6 +111,9 @@ pub trait Engine {
     /// need.
     fn ping(&mut self) {}
 
+    /// Gives back memory that is not needed while the client takes nothing.
+    fn spare(&mut self) {}
+
     /// Where it is.
     fn state(&self) -> State;
 

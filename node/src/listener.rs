@@ -363,7 +363,11 @@ fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, shares: &Arc<Shares>, 
     let front = Rc::clone(front);
     let accepted = Instant::now();
     let served = async move {
-        connection::serve(tcp, peer, place, front, accepted).await;
+        // Whoever says nothing costs no more than a socket and a timer.
+        match tokio::time::timeout_at((accepted + front.limits.handshake).into(), tcp.readable()).await {
+            Ok(_) => Box::pin(connection::serve(tcp, peer, place, front, accepted)).await,
+            Err(_) => connection::never_spoke(&front, peer),
+        }
         drop(open);
     };
     connections.spawn_local(served.instrument(tracing::debug_span!("connection", %peer)));

@@ -117,6 +117,12 @@ impl Place {
         Ok(())
     }
 
+    /// How much of all places is free, from 0 to 1.
+    pub fn free(&self) -> f64 {
+        let (open, places) = (self.shares.open() as f64, self.shares.places().max(1) as f64);
+        (1.0 - open / places).max(0.0)
+    }
+
     fn leave(&mut self) {
         if let Some(source) = self.holder.take() {
             self.shares.sources.remove(source);

@@ -264,6 +264,12 @@ impl Engine for Http2 {
         }
     }
 
+    fn spare(&mut self) {
+        self.control.shrink_to(QUIET);
+        self.block.shrink_to(QUIET);
+        self.early.shrink_to_fit();
+    }
+
     fn is_abused(&self) -> bool {
         self.abuse().is_some()
     }

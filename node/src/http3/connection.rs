@@ -175,7 +175,11 @@ impl Driver {
             return receiving.stop(Code::RequestRejected);
         }
         self.next = number.saturating_add(4);
-        spawn_local(request::serve(receiving, sending, self.session.begin(number)));
+        let Some(under_way) = self.session.begin(number) else {
+            let _ = sending.reset(Code::RequestRejected.into());
+            return receiving.stop(Code::RequestRejected);
+        };
+        spawn_local(request::serve(receiving, sending, under_way));
     }
 
     /// What follows from what was seen; gives when to look again.

@@ -41,6 +41,8 @@ counters! {
     silent,
     /// Requests, refused ones included.
     requests,
+    /// Requests that were not taken: too many were under way, of all or of their source.
+    rejected,
     /// Requests whose head did not come in time.
     overdue,
     /// Answers that the client did not want any more: it said so, or closed the connection.

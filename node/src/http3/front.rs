@@ -20,7 +20,7 @@ use super::{
     code::Code,
     connection,
     counters::{Counters, count},
-    limits::Http3Limits,
+    limits::{Http3Limits, REQUESTS},
     qpack::Section,
 };
 use crate::{
@@ -43,6 +43,8 @@ pub(super) struct Front {
     /// Where requests are decoded, one after the other.
     pub(super) section: RefCell<Section>,
     shares: Arc<Shares>,
+    /// Places of requests.
+    pub(super) requests: Arc<Shares>,
     pub(super) turns: Rc<Turns>,
     handshakes: Cell<usize>,
     empty: Notify,
@@ -57,9 +59,10 @@ impl Front {
         desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
     ) -> Rc<Self> {
         let (shares, handshakes) = (Shares::new(limits.connections), Cell::new(0));
+        let requests = Shares::new(REQUESTS);
         let section = RefCell::new(Section::default());
         let (turns, empty) = (Turns::new(), Notify::new());
-        Rc::new(Self { limits, counters, door, drain, desks, section, shares, turns, handshakes, empty })
+        Rc::new(Self { limits, counters, door, drain, desks, section, shares, requests, turns, handshakes, empty })
     }
 
     /// Connections that are open, handshakes included.

@@ -31,6 +31,10 @@ pub(super) const CONTROL_BYTES_OF_REQUEST: usize = 256;
 /// Requests at once on one connection: RFC 9114 section 6.1 asks for no less.
 pub(super) const STREAMS: u32 = 100;
 
+/// Requests at once on all connections. Each costs some 4 KiB with its stream and its task: 128 MiB. What one source may
+/// have of them depends on what is left for the others; beyond it, a request may be asked again elsewhere.
+pub(super) const REQUESTS: usize = 32 << 10;
+
 /// Streams of the client's own at once: control, two of QPACK, and reserved ones (RFC 9114 section 6.2.3).
 const CONTROL_STREAMS: u32 = 8;
 

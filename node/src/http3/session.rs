@@ -20,7 +20,7 @@ use super::{
     reply::Ending,
 };
 use crate::{
-    admission::{offenders::Offence, turns::Work},
+    admission::{offenders::Offence, shares::Place, turns::Work},
     body::Urgency,
     engine::Desk,
 };
@@ -119,13 +119,19 @@ impl Session {
         is_banned
     }
 
-    /// Counts the request on this stream in. It is out when the guard is dropped.
-    pub(super) fn begin(self: &Rc<Self>, stream: u64) -> UnderWay {
+    /// Counts the request on this stream in. It is out when the guard is dropped. `None` if all places of requests are taken,
+    /// or those of its source.
+    pub(super) fn begin(self: &Rc<Self>, stream: u64) -> Option<UnderWay> {
+        let place = self.front.requests.enter().and_then(|mut place| place.name(self.peer).map(|()| place));
+        let Ok(place) = place else {
+            count(&self.counters().rejected);
+            return None;
+        };
         count(&self.counters().requests);
         self.requests.set(self.requests.get() + 1);
         self.under_way.set(self.under_way.get() + 1);
         self.since.set(Instant::now());
-        UnderWay { session: Rc::clone(self), stream, ending: None }
+        Some(UnderWay { session: Rc::clone(self), stream, ending: None, _place: place })
     }
 
     /// Remembers a client that did not say what it wants.
@@ -177,6 +183,7 @@ pub(super) struct UnderWay {
     session: Rc<Session>,
     stream: u64,
     ending: Option<Ending>,
+    _place: Place,
 }
 
 impl UnderWay {

@@ -204,6 +204,15 @@ struct Connection<'a> {
     is_ended: bool,
     /// True if its source was banned since it came.
     is_unwelcome: bool,
+    /// True if the client made work without end: it is told so, if it listens, and not listened to.
+    is_cut: bool,
+}
+
+/// Counts a connection that was opened, and on which nothing was said.
+pub(super) fn never_spoke(front: &Front, peer: IpAddr) {
+    front.counter.tally.handshake_failed(Failure::Timeout);
+    front.counter.trouble(peer);
+    front.counter.door.blame(peer, Offence::Handshake, front.counter.now());
 }
 
 /// Serves a connection until it ends, is overdue, or is drained.
@@ -251,6 +260,7 @@ pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<
         pace: None,
         is_ended: false,
         is_unwelcome: false,
+        is_cut: false,
     };
     let ended = std::future::poll_fn(|cx| connection.poll(cx)).await;
     if let Err(error) = ended {
@@ -392,7 +402,7 @@ impl Connection<'_> {
             Phase::Open { engine, .. } => engine.backlog(),
             _ => 0,
         };
-        if self.is_ended || backlog > MAX_BACKLOG || self.input.len() >= MAX_INPUT {
+        if self.is_ended || self.is_cut || backlog > MAX_BACKLOG || self.input.len() >= MAX_INPUT {
             return Ok(false);
         }
         if matches!(self.phase, Phase::Lingering) {
@@ -548,6 +558,10 @@ impl Connection<'_> {
             if engine.is_abused() {
                 self.front.counter.tally.abusive();
                 self.front.counter.door.blame(self.peer, Offence::Abuse, self.front.counter.now());
+                self.is_cut = true;
+                self.beat = Instant::now();
+                // Heard in this poll still, since something moved.
+                self.timer.as_mut().reset((self.beat + LINGER).into());
                 self.front.counter.trouble(self.peer);
             }
             self.tls.send_close_notify();

@@ -5,10 +5,16 @@ use std::{task::Context, time::Instant};
 use super::{Broken, Connection, LINGER, PARTING, Phase};
 use crate::{admission::offenders::Offence, engine::State};
 
+/// How often the pace is looked at while it is measured: so much sooner, too, ends who takes nothing when hardly a place is
+/// left.
+const LOOKS: u32 = 12;
+
 /// A client that has to take something: since when it is watched, and what it had taken by then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     since: Instant,
+    /// When that was last looked at.
+    looked: Instant,
     taken: u64,
 }
 
@@ -79,11 +85,12 @@ impl Connection<'_> {
             Phase::Preamble(_) | Phase::Handshake => self.accepted + limits.handshake,
             Phase::Open { .. } if self.requests == 0 => self.accepted + limits.head,
             Phase::Open { engine, is_h1: true } if engine.state() == State::Idle => self.beat + limits.head,
+            Phase::Flushing if self.is_cut => self.beat + LINGER,
             Phase::Open { .. } | Phase::Flushing => self.beat + limits.stall,
             Phase::Lingering => self.beat + LINGER,
         };
         if let Some(pace) = &self.pace {
-            end = end.min(pace.since + limits.pace);
+            end = end.min(pace.looked + limits.pace / LOOKS);
         }
         self.parting.map_or(end, |told| end.min(told + PARTING))
     }
@@ -107,8 +114,11 @@ impl Connection<'_> {
             self.pace = None;
         } else if self.pace.is_none() {
             let since = self.front.counter.now();
-            self.pace = Some(Pace { since, taken: self.taken });
-            let look = (since + self.front.limits.pace).into();
+            self.pace = Some(Pace { since, looked: since, taken: self.taken });
+            if let Phase::Open { engine, .. } = &mut self.phase {
+                engine.spare();
+            }
+            let look = (since + self.front.limits.pace / LOOKS).into();
             if self.timer.deadline() > look {
                 self.timer.as_mut().reset(look);
                 let _ = self.timer.as_mut().poll(cx);
@@ -119,14 +129,23 @@ impl Connection<'_> {
     /// A client that takes less than the slowest line could is one that holds what it asked for.
     fn check_pace(&mut self, now: Instant) -> Result<(), Broken> {
         let limits = &self.front.limits;
-        let Some(pace) = self.pace.as_mut().filter(|pace| pace.since + limits.pace <= now) else { return Ok(()) };
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        if pace.looked + limits.pace / LOOKS > now {
+            return Ok(());
+        }
+        pace.looked = now;
+        // Who holds without taking goes sooner the fewer places are left for others.
+        let patience = limits.pace.mul_f64(self.place.free().max(1.0 / f64::from(LOOKS)));
+        if now - pace.since < patience {
+            return Ok(());
+        }
         let took = self.taken - pace.taken;
         // A late look forgives nothing.
         let expected = u128::from(limits.slowest) * (now - pace.since).as_millis() / 1000;
         if u128::from(took) < expected {
             return Err(Broken::Stalled);
         }
-        *pace = Pace { since: now, taken: self.taken };
+        *pace = Pace { since: now, looked: now, taken: self.taken };
         Ok(())
     }
 
