@@ -340,7 +340,14 @@ impl Connection<'_> {
             Phase::Handshake if self.is_ended => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             _ => {}
         }
+        let was_cut = self.is_cut;
         moved |= self.talk();
+        if self.is_cut && !was_cut {
+            // It may never take what it is told.
+            self.beat = Instant::now();
+            self.timer.as_mut().reset((self.beat + LINGER).into());
+            let _ = self.timer.as_mut().poll(cx);
+        }
         if self.is_unwelcome {
             return Err(Broken::Unwelcome(Unwelcome::Banned));
         }
@@ -551,19 +558,15 @@ impl Connection<'_> {
             // Nothing is held for a connection that rests.
             self.input = BytesMut::new();
         }
+        if engine.is_abused() && !std::mem::replace(&mut self.is_cut, true) {
+            self.front.counter.tally.abusive();
+            self.front.counter.door.blame(self.peer, Offence::Abuse, self.front.counter.now());
+            self.front.counter.trouble(self.peer);
+        }
         // Whoever has all of it has nothing to wait for.
         self.is_heavy &= engine.state() == State::Busy;
         let is_over = engine.state() == State::Finished || (is_closed && engine.state() == State::Idle);
         if is_over && is_dry {
-            if engine.is_abused() {
-                self.front.counter.tally.abusive();
-                self.front.counter.door.blame(self.peer, Offence::Abuse, self.front.counter.now());
-                self.is_cut = true;
-                self.beat = Instant::now();
-                // Heard in this poll still, since something moved.
-                self.timer.as_mut().reset((self.beat + LINGER).into());
-                self.front.counter.trouble(self.peer);
-            }
             self.tls.send_close_notify();
             self.phase = Phase::Flushing;
             moved = true;
@@ -582,7 +585,7 @@ impl Connection<'_> {
                     self.ahead.set(self.ahead.own.saturating_sub(len));
                     // Only a client that takes what it asked for is alive: what the protocol has to say by itself is none
                     // of that, and nor is what the client says to be answered.
-                    if self.owes_body {
+                    if self.owes_body && !self.is_cut {
                         self.beat = self.front.counter.now();
                         self.taken += len as u64;
                     }

@@ -352,6 +352,25 @@ async fn one_source_does_not_take_all_places() {
     assert_eq!(running.h2().await.get("/").await.status, 503);
 }
 
+/// It makes the node talk and does not listen: then nobody listens to it, and it is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_floods_is_not_listened_to() {
+    let running = Running::start(Limits::default(), GRACE);
+    let mut stream = running.tls(&[&TLS13], &[b"h2"]).await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let pings = b"\0\0\x08\x06\0\0\0\0\0any time".repeat(1000);
+    let mut sent = 0;
+    let flood = async {
+        while stream.write_all(&pings).await.is_ok() {
+            sent += pings.len();
+        }
+    };
+    timeout(PATIENCE, flood).await.unwrap();
+    // As much as fits into the sockets of both sides.
+    assert!(running.totals().abusive == 1 && sent < 64 << 20, "{sent}");
+    until("it is closed", || running.totals().open() == 0).await;
+}
+
 /// A door for this machine, which is not exempt, with so many connections at once and hardly any after them.
 fn door(at_once: u64) -> Door {
     let connections = RequestRate { a_second: 1, at_once };

@@ -85,7 +85,7 @@ impl Connection<'_> {
             Phase::Preamble(_) | Phase::Handshake => self.accepted + limits.handshake,
             Phase::Open { .. } if self.requests == 0 => self.accepted + limits.head,
             Phase::Open { engine, is_h1: true } if engine.state() == State::Idle => self.beat + limits.head,
-            Phase::Flushing if self.is_cut => self.beat + LINGER,
+            Phase::Open { .. } | Phase::Flushing if self.is_cut => self.beat + LINGER,
             Phase::Open { .. } | Phase::Flushing => self.beat + limits.stall,
             Phase::Lingering => self.beat + LINGER,
         };
