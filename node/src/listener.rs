@@ -36,7 +36,7 @@ use self::connection::Front;
 use crate::{
     admission::{
         overload::Level,
-        shares::{Crowded, Shares},
+        shares::{Crowded, Place, Shares},
         turns::Turns,
     },
     desk::Station,
@@ -361,16 +361,19 @@ fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, shares: &Arc<Shares>, 
     };
     let open = Open::new(&front.counter.tally);
     let front = Rc::clone(front);
-    let accepted = Instant::now();
-    let served = async move {
-        // Whoever says nothing costs no more than a socket and a timer.
-        match tokio::time::timeout_at((accepted + front.limits.handshake).into(), tcp.readable()).await {
-            Ok(_) => Box::pin(connection::serve(tcp, peer, place, front, accepted)).await,
-            Err(_) => connection::never_spoke(&front, peer),
-        }
-        drop(open);
-    };
+    let served = meet(tcp, peer, place, open, front, Instant::now());
     connections.spawn_local(served.instrument(tracing::debug_span!("connection", %peer)));
+}
+
+/// Waits until something comes, and serves the connection. Whoever says nothing costs no more than a socket and a timer.
+async fn meet(tcp: TcpStream, peer: IpAddr, place: Place, open: Open, front: Rc<Front>, accepted: Instant) {
+    let came = tokio::time::timeout_at((accepted + front.limits.handshake).into(), tcp.readable()).await;
+    if came.is_err() {
+        connection::never_spoke(&front, peer);
+    } else {
+        connection::begin(tcp, peer, place, front, accepted).await;
+    }
+    drop(open);
 }
 
 /// Counts a connection as open for as long as it lives.

@@ -208,6 +208,17 @@ struct Connection<'a> {
     is_cut: bool,
 }
 
+/// [`serve`] in a place of its own.
+pub(super) fn begin(
+    tcp: TcpStream,
+    peer: IpAddr,
+    place: Place,
+    front: Rc<Front>,
+    accepted: Instant,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(serve(tcp, peer, place, front, accepted))
+}
+
 /// Counts a connection that was opened, and on which nothing was said.
 pub(super) fn never_spoke(front: &Front, peer: IpAddr) {
     front.counter.tally.handshake_failed(Failure::Timeout);
@@ -216,7 +227,7 @@ pub(super) fn never_spoke(front: &Front, peer: IpAddr) {
 }
 
 /// Serves a connection until it ends, is overdue, or is drained.
-pub(super) async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<Front>, accepted: Instant) {
+async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<Front>, accepted: Instant) {
     let tally = &front.counter.tally;
     let mut tls = match ServerConnection::new(Arc::clone(&front.tls)) {
         Ok(tls) => tls,

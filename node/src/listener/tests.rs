@@ -497,6 +497,15 @@ async fn a_taken_port_is_named() {
     assert!(error.to_string().contains(&running.address.to_string()));
 }
 
+/// What waits for the first byte is small, whatever a connection is once it has come.
+#[test]
+fn silence_is_cheap() {
+    fn size<A, B, C, D, E, F, G>(_: impl Fn(A, B, C, D, E, F) -> G) -> usize {
+        size_of::<G>()
+    }
+    assert!(size(meet) <= 1024, "{}", size(meet));
+}
+
 #[test]
 fn errors_of_accept() {
     let kind = |raw| is_of_one_connection(&io::Error::from_raw_os_error(raw));
