@@ -367,7 +367,9 @@ fn admit(tcp: TcpStream, peer: IpAddr, front: &Rc<Front>, shares: &Arc<Shares>, 
 
 /// Waits until something comes, and serves the connection. Whoever says nothing costs no more than a socket and a timer.
 async fn meet(tcp: TcpStream, peer: IpAddr, place: Place, open: Open, front: Rc<Front>, accepted: Instant) {
-    let came = tokio::time::timeout_at((accepted + front.limits.handshake).into(), tcp.readable()).await;
+    // A new socket is taken for readable until it was tried.
+    let mut first = [0];
+    let came = tokio::time::timeout_at((accepted + front.limits.handshake).into(), tcp.peek(&mut first)).await;
     if came.is_err() {
         connection::never_spoke(&front, peer);
     } else {
