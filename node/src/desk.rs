@@ -21,7 +21,7 @@ use difusor_proto::{CutKey, Digest};
 use self::ruling::Verdict;
 use crate::{
     admission::{
-        budgets::{Budgets, Spent},
+        budgets::{Budgets, Payer, Spent},
         door::Door,
         offenders::Offence,
         overload::{BULK, Load, Overload, PROBE, Rank},
@@ -104,6 +104,8 @@ pub struct Visit {
     seed: u64,
     peer: IpAddr,
     protocol: Protocol,
+    /// Who asked last, and who pays for it.
+    payer: Option<(IpAddr, Option<Payer>)>,
     /// Requests that were refused since one was answered.
     refused: u32,
     /// What a rule does to the connection.
@@ -216,6 +218,7 @@ impl Counter {
             seed: self.visits.get(),
             peer,
             protocol,
+            payer: None,
             refused: 0,
             aside: None,
             logged: RefCell::default(),
@@ -233,8 +236,14 @@ impl Desk for Visit {
         };
         let counter = &*self.counter;
         let visitor = visitor(&counter.trust, self.peer, head);
-        if let Some(budgets) = counter.door.budgets().filter(|_| !is_exempt)
-            && let Err(spent) = budgets.ask(visitor, counter.now())
+        let budgets = counter.door.budgets().filter(|_| !is_exempt);
+        // Most connections are of one visitor, who is looked up once.
+        let payer = budgets.and_then(|budgets| match self.payer {
+            Some((of, payer)) if of == visitor => payer,
+            _ => self.payer.insert((visitor, budgets.payer(visitor))).1,
+        });
+        if let Some((budgets, payer)) = budgets.zip(payer)
+            && let Err(spent) = budgets.ask_of(payer, counter.now())
         {
             // A proxy asks for many.
             self.refused += u32::from(visitor == self.peer);
@@ -265,8 +274,8 @@ impl Desk for Visit {
             let (body, outcome) = respond(&scene, head, sink);
             (body, outcome, site.map(Site::cut), of_page)
         });
-        if let Some(budgets) = counter.door.budgets().filter(|_| !is_exempt) {
-            budgets.give(visitor, body.left(), counter.now());
+        if let Some((budgets, payer)) = budgets.zip(payer) {
+            budgets.give_to(payer, body.left(), counter.now());
         }
         let body = match outcome.rank {
             Some(rank) if outcome.status == 503 => {

@@ -9,6 +9,7 @@
 //! who look at results at once, a small part of what a node can answer, and far more than a single one ever needs.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     num::NonZero,
     time::{Duration, Instant},
@@ -109,9 +110,17 @@ pub struct Spent {
     pub wait: Duration,
 }
 
+/// A source and its network, as the tables know them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payer {
+    source: u64,
+    network: u64,
+}
+
 /// All budgets, shared by all threads.
 #[derive(Debug)]
 pub struct Budgets {
+    keys: RandomState,
     exempt: Trust,
     begun: Instant,
     requests: [Rates; 2],
@@ -158,11 +167,12 @@ impl Budgets {
     /// [`NothingError`] if one is of nothing.
     pub fn new(config: &BudgetsConfig) -> Result<Self, NothingError> {
         let [requests, bytes, connections] = config.rates()?;
+        let keys = RandomState::new();
         let pair = |rate: Rate| {
             let times =
                 |value: NonZero<u64>| value.saturating_mul(NonZero::new(OF_NETWORK).unwrap_or(NonZero::<u64>::MIN));
             let network = Rate { per_second: times(rate.per_second), burst: times(rate.burst) };
-            [Rates::new(rate, SOURCES), Rates::new(network, NETWORKS)]
+            [Rates::sharing(rate, SOURCES, keys.clone()), Rates::sharing(network, NETWORKS, keys.clone())]
         };
         Ok(Self {
             exempt: config.exempt.clone(),
@@ -171,7 +181,15 @@ impl Budgets {
             requests: pair(requests),
             bytes: pair(bytes),
             connections: pair(connections),
+            keys,
         })
+    }
+
+    /// Who pays for this visitor; `None` if it is exempt. Good for as long as these budgets are.
+    pub fn payer(&self, visitor: IpAddr) -> Option<Payer> {
+        let source = Source::of(visitor);
+        let payer = || Payer { source: self.keys.hash_one(source), network: self.keys.hash_one(source.network()) };
+        (!self.exempt.includes(visitor)).then(payer)
     }
 
     /// Charges a request of this visitor.
@@ -179,15 +197,20 @@ impl Budgets {
     /// # Errors
     /// [`Spent`] if it is not to be answered now.
     pub fn ask(&self, visitor: IpAddr, now: Instant) -> Result<(), Spent> {
-        if self.exempt.includes(visitor) {
-            return Ok(());
-        }
-        let (now, source) = (self.micros(now), Source::of(visitor));
+        self.payer(visitor).map_or(Ok(()), |payer| self.ask_of(payer, now))
+    }
+
+    /// The same of who pays.
+    ///
+    /// # Errors
+    /// [`Spent`] if it is not to be answered now.
+    pub fn ask_of(&self, payer: Payer, now: Instant) -> Result<(), Spent> {
+        let now = self.micros(now);
         let [of_source, of_network] = &self.bytes;
-        if let Some(wait) = of_source.owes(source, now).max(of_network.owes(source.network(), now)) {
+        if let Some(wait) = of_source.owes_at(payer.source, now).max(of_network.owes_at(payer.network, now)) {
             return Err(Spent { budget: Budget::Bytes, wait });
         }
-        charge(&self.requests, source, now).map_err(|wait| Spent { budget: Budget::Requests, wait })
+        charge(&self.requests, payer, now).map_err(|wait| Spent { budget: Budget::Requests, wait })
     }
 
     /// Charges a connection from this address.
@@ -195,22 +218,26 @@ impl Budgets {
     /// # Errors
     /// [`Spent`] if it is not to be let in now.
     pub fn connect(&self, address: IpAddr, now: Instant) -> Result<(), Spent> {
-        if self.exempt.includes(address) {
-            return Ok(());
-        }
-        let late = charge(&self.connections, Source::of(address), self.micros(now));
+        let Some(payer) = self.payer(address) else { return Ok(()) };
+        let late = charge(&self.connections, payer, self.micros(now));
         late.map_err(|wait| Spent { budget: Budget::Connections, wait })
     }
 
     /// Charges the bytes of an answer.
     pub fn give(&self, visitor: IpAddr, bytes: u64, now: Instant) {
-        if bytes == 0 || self.exempt.includes(visitor) {
-            return;
+        if let Some(payer) = self.payer(visitor) {
+            self.give_to(payer, bytes, now);
         }
-        let (now, source) = (self.micros(now), Source::of(visitor));
-        let [of_source, of_network] = &self.bytes;
-        of_source.debit(source, bytes, now);
-        of_network.debit(source.network(), bytes, now);
+    }
+
+    /// The same for who pays.
+    pub fn give_to(&self, payer: Payer, bytes: u64, now: Instant) {
+        if bytes > 0 {
+            let now = self.micros(now);
+            let [of_source, of_network] = &self.bytes;
+            of_source.debit_at(payer.source, bytes, now);
+            of_network.debit_at(payer.network, bytes, now);
+        }
     }
 
     /// The value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
@@ -230,8 +257,8 @@ impl Budgets {
 
 /// Charges one to a source and to its network. What is refused for the network was charged to the source: it is the one
 /// that asks.
-fn charge([of_source, of_network]: &[Rates; 2], source: Source, now: u64) -> Result<(), Duration> {
-    for charge in [of_source.charge(source, 1, now), of_network.charge(source.network(), 1, now)] {
+fn charge([of_source, of_network]: &[Rates; 2], payer: Payer, now: u64) -> Result<(), Duration> {
+    for charge in [of_source.charge_at(payer.source, 1, now), of_network.charge_at(payer.network, 1, now)] {
         if let Charge::Late(wait) = charge {
             return Err(wait);
         }

@@ -57,11 +57,16 @@ pub struct Rates {
 impl Rates {
     /// A table of 8 bytes for each of so many keys.
     pub fn new(rate: Rate, keys: usize) -> Self {
+        Self::sharing(rate, keys, RandomState::new())
+    }
+
+    /// The same, with the hashes of other tables: what is known of a key in one holds in all.
+    pub fn sharing(rate: Rate, keys: usize, hashes: RandomState) -> Self {
         let sets = keys.div_ceil(WAYS).max(1);
         Self {
             places: (0..sets * WAYS).map(|_| AtomicU64::new(0)).collect(),
             sets: sets as u64,
-            keys: RandomState::new(),
+            keys: hashes,
             rate,
             burst_us: rate.time_of(rate.burst.get()),
         }
@@ -70,7 +75,12 @@ impl Rates {
     /// Charges `cost` to `key`, `now` microseconds after the start. What costs more than the whole burst may be had by who
     /// owes nothing, and is paid off before anything else.
     pub fn charge(&self, key: impl Hash, cost: u64, now: u64) -> Charge {
-        let (places, owner) = self.set_of(key);
+        self.charge_at(self.keys.hash_one(key), cost, now)
+    }
+
+    /// The same for a key of this hash.
+    pub(super) fn charge_at(&self, hash: u64, cost: u64, now: u64) -> Charge {
+        let (places, owner) = self.set_of(hash);
         let cost_us = self.rate.time_of(cost);
         let now = now & TIME_MASK;
         let Some(place) = Self::place(places, owner, now) else { return Charge::Paid(0) };
@@ -92,7 +102,12 @@ impl Rates {
 
     /// How long it takes until `key` owes less than the burst; `None` if it does now. Charges nothing.
     pub fn owes(&self, key: impl Hash, now: u64) -> Option<Duration> {
-        let (places, owner) = self.set_of(key);
+        self.owes_at(self.keys.hash_one(key), now)
+    }
+
+    /// The same for a key of this hash.
+    pub(super) fn owes_at(&self, hash: u64, now: u64) -> Option<Duration> {
+        let (places, owner) = self.set_of(hash);
         let held = places.iter().map(|place| place.load(Relaxed)).find(|held| held & !TIME_MASK == owner)?;
         let ahead = (held & TIME_MASK).saturating_sub(now & TIME_MASK);
         ahead.checked_sub(self.burst_us).map(|late| Duration::from_micros(late + 1))
@@ -100,7 +115,12 @@ impl Rates {
 
     /// Charges what was had already, however much it is.
     pub fn debit(&self, key: impl Hash, cost: u64, now: u64) {
-        let (places, owner) = self.set_of(key);
+        self.debit_at(self.keys.hash_one(key), cost, now);
+    }
+
+    /// The same for a key of this hash.
+    pub(super) fn debit_at(&self, hash: u64, cost: u64, now: u64) {
+        let (places, owner) = self.set_of(hash);
         let now = now & TIME_MASK;
         let Some(place) = Self::place(places, owner, now) else { return };
         let cost_us = self.rate.time_of(cost);
@@ -111,8 +131,7 @@ impl Rates {
     }
 
     /// The places that a key may have, and what tells it apart there.
-    fn set_of(&self, key: impl Hash) -> (&[AtomicU64], u64) {
-        let hash = self.keys.hash_one(key);
+    fn set_of(&self, hash: u64) -> (&[AtomicU64], u64) {
         // The lowest bit is set, so that an empty place is nobody's.
         let owner = (hash >> TIME | 1) << TIME;
         let from = usize::try_from((hash & TIME_MASK) % self.sets).unwrap_or(0) * WAYS;
@@ -135,12 +154,19 @@ impl Rates {
 impl Rate {
     /// How long so much takes, microseconds, rounded up.
     fn time_of(self, amount: u64) -> u64 {
+        // Divisions of 128 bits are most of what a charge would cost.
+        if let Some(micros) = amount.checked_mul(1_000_000) {
+            return micros.div_ceil(self.per_second.get());
+        }
         let micros = u128::from(amount) * 1_000_000;
         u64::try_from(micros.div_ceil(u128::from(self.per_second.get()))).unwrap_or(u64::MAX)
     }
 
     /// How much that time brings.
     fn amount_of(self, micros: u64) -> u64 {
+        if let Some(amount) = micros.checked_mul(self.per_second.get()) {
+            return amount / 1_000_000;
+        }
         u64::try_from(u128::from(micros) * u128::from(self.per_second.get()) / 1_000_000).unwrap_or(u64::MAX)
     }
 }
