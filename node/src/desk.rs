@@ -21,7 +21,7 @@ use difusor_proto::{CutKey, Digest};
 use self::ruling::Verdict;
 use crate::{
     admission::{
-        budgets::{Budgets, Payer, Spent},
+        budgets::{Budgets, Purse, Spent},
         door::Door,
         offenders::Offence,
         overload::{BULK, Load, Overload, PROBE, Rank},
@@ -104,8 +104,8 @@ pub struct Visit {
     seed: u64,
     peer: IpAddr,
     protocol: Protocol,
-    /// Who asked last, and who pays for it.
-    payer: Option<(IpAddr, Option<Payer>)>,
+    /// Who asked last, and what that one has paid; `None` if it is exempt.
+    purse: Option<(IpAddr, Option<Purse>)>,
     /// Requests that were refused since one was answered.
     refused: u32,
     /// What a rule does to the connection.
@@ -218,7 +218,7 @@ impl Counter {
             seed: self.visits.get(),
             peer,
             protocol,
-            payer: None,
+            purse: None,
             refused: 0,
             aside: None,
             logged: RefCell::default(),
@@ -238,12 +238,17 @@ impl Desk for Visit {
         let visitor = visitor(&counter.trust, self.peer, head);
         let budgets = counter.door.budgets().filter(|_| !is_exempt);
         // Most connections are of one visitor, who is looked up once.
-        let payer = budgets.and_then(|budgets| match self.payer {
-            Some((of, payer)) if of == visitor => payer,
-            _ => self.payer.insert((visitor, budgets.payer(visitor))).1,
-        });
-        if let Some((budgets, payer)) = budgets.zip(payer)
-            && let Err(spent) = budgets.ask_of(payer, counter.now())
+        if let Some(budgets) = budgets
+            && self.purse.as_ref().is_none_or(|(of, _)| *of != visitor)
+        {
+            if let Some((_, Some(purse))) = &mut self.purse {
+                purse.pay(budgets, counter.now());
+            }
+            self.purse = Some((visitor, budgets.payer(visitor).map(Purse::new)));
+        }
+        let purse = self.purse.as_mut().and_then(|(_, purse)| purse.as_mut());
+        if let Some((budgets, purse)) = budgets.zip(purse)
+            && let Err(spent) = purse.ask(budgets, counter.now())
         {
             // A proxy asks for many.
             self.refused += u32::from(visitor == self.peer);
@@ -274,8 +279,8 @@ impl Desk for Visit {
             let (body, outcome) = respond(&scene, head, sink);
             (body, outcome, site.map(Site::cut), of_page)
         });
-        if let Some((budgets, payer)) = budgets.zip(payer) {
-            budgets.give_to(payer, body.left(), counter.now());
+        if let Some((budgets, purse)) = budgets.zip(self.purse.as_mut().and_then(|(_, purse)| purse.as_mut())) {
+            purse.give(budgets, body.left(), counter.now());
         }
         let body = match outcome.rank {
             Some(rank) if outcome.status == 503 => {
@@ -339,6 +344,15 @@ impl Desk for Visit {
 
     fn is_done(&self) -> bool {
         self.refused >= MAX_REFUSED
+    }
+}
+
+impl Drop for Visit {
+    /// What is still owed is charged.
+    fn drop(&mut self) {
+        if let (Some((_, Some(purse))), Some(budgets)) = (&mut self.purse, self.counter.door.budgets()) {
+            purse.pay(budgets, self.counter.now());
+        }
     }
 }
 

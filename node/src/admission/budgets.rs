@@ -129,6 +129,60 @@ pub struct Budgets {
     policy: String,
 }
 
+/// What one connection has paid ahead, and what it has not paid yet: words that all threads share are not written for each
+/// request. A connection pays for one request first, then for twice as many each time.
+#[derive(Debug)]
+pub struct Purse {
+    payer: Payer,
+    ahead: u64,
+    next: u64,
+    bytes: u64,
+}
+
+/// Requests that are paid ahead at most, and bytes that are owed.
+const AHEAD: u64 = 16;
+const OWED: u64 = 64 << 10;
+
+impl Purse {
+    /// Nothing is paid yet.
+    pub fn new(payer: Payer) -> Self {
+        Self { payer, ahead: 0, next: 1, bytes: 0 }
+    }
+
+    /// Charges a request.
+    ///
+    /// # Errors
+    /// [`Spent`] if it is not to be answered now.
+    pub fn ask(&mut self, budgets: &Budgets, now: Instant) -> Result<(), Spent> {
+        if let Some(ahead) = self.ahead.checked_sub(1) {
+            self.ahead = ahead;
+            return Ok(());
+        }
+        if self.next > 1 && budgets.ask_many(self.payer, self.next, now).is_ok() {
+            self.ahead = self.next - 1;
+            self.next = (self.next * 2).min(AHEAD);
+            return Ok(());
+        }
+        let asked = budgets.ask_of(self.payer, now);
+        // Who is short of them gets them one by one.
+        self.next = if self.next == 1 && asked.is_ok() { 2 } else { 1 };
+        asked
+    }
+
+    /// Charges the bytes of an answer, soon.
+    pub fn give(&mut self, budgets: &Budgets, bytes: u64, now: Instant) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes >= OWED {
+            self.pay(budgets, now);
+        }
+    }
+
+    /// Charges what is owed.
+    pub fn pay(&mut self, budgets: &Budgets, now: Instant) {
+        budgets.give_to(self.payer, std::mem::take(&mut self.bytes), now);
+    }
+}
+
 impl BudgetsConfig {
     /// Refuses what cannot be meant.
     ///
@@ -205,12 +259,20 @@ impl Budgets {
     /// # Errors
     /// [`Spent`] if it is not to be answered now.
     pub fn ask_of(&self, payer: Payer, now: Instant) -> Result<(), Spent> {
+        self.ask_many(payer, 1, now)
+    }
+
+    /// Charges so many requests.
+    ///
+    /// # Errors
+    /// [`Spent`] if they are not to be answered now. Nothing is charged then.
+    fn ask_many(&self, payer: Payer, requests: u64, now: Instant) -> Result<(), Spent> {
         let now = self.micros(now);
         let [of_source, of_network] = &self.bytes;
         if let Some(wait) = of_source.owes_at(payer.source, now).max(of_network.owes_at(payer.network, now)) {
             return Err(Spent { budget: Budget::Bytes, wait });
         }
-        charge(&self.requests, payer, now).map_err(|wait| Spent { budget: Budget::Requests, wait })
+        charge(&self.requests, payer, requests, now).map_err(|wait| Spent { budget: Budget::Requests, wait })
     }
 
     /// Charges a connection from this address.
@@ -219,7 +281,7 @@ impl Budgets {
     /// [`Spent`] if it is not to be let in now.
     pub fn connect(&self, address: IpAddr, now: Instant) -> Result<(), Spent> {
         let Some(payer) = self.payer(address) else { return Ok(()) };
-        let late = charge(&self.connections, payer, self.micros(now));
+        let late = charge(&self.connections, payer, 1, self.micros(now));
         late.map_err(|wait| Spent { budget: Budget::Connections, wait })
     }
 
@@ -255,10 +317,10 @@ impl Budgets {
     }
 }
 
-/// Charges one to a source and to its network. What is refused for the network was charged to the source: it is the one
+/// Charges a source and its network. What is refused for the network was charged to the source: it is the one
 /// that asks.
-fn charge([of_source, of_network]: &[Rates; 2], payer: Payer, now: u64) -> Result<(), Duration> {
-    for charge in [of_source.charge_at(payer.source, 1, now), of_network.charge_at(payer.network, 1, now)] {
+fn charge([of_source, of_network]: &[Rates; 2], payer: Payer, cost: u64, now: u64) -> Result<(), Duration> {
+    for charge in [of_source.charge_at(payer.source, cost, now), of_network.charge_at(payer.network, cost, now)] {
         if let Charge::Late(wait) = charge {
             return Err(wait);
         }
@@ -335,6 +397,26 @@ mod tests {
         assert_eq!((spent.budget, spent.seconds()), (Budget::Bytes, 15));
         assert_eq!(budgets.ask(other, begun + Duration::from_secs(16)), Ok(()));
         assert_eq!(budgets.policy(), "\"requests\";q=20;w=2, \"bytes\";q=5000;w=5;qu=\"content-bytes\"");
+    }
+
+    #[test]
+    fn what_is_paid_ahead_is_no_more_than_there_is() {
+        let (budgets, begun) = budgets(small());
+        let visitor: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut purse = Purse::new(budgets.payer(visitor).unwrap());
+        assert_eq!((0..50).filter(|_| purse.ask(&budgets, begun).is_ok()).count(), 20);
+        assert!(budgets.ask(visitor, begun).is_err());
+        // A second brings ten, whoever asks for them.
+        let later = begun + Duration::from_secs(1);
+        let mut other = Purse::new(budgets.payer(visitor).unwrap());
+        let both = (0..50).filter(|_| purse.ask(&budgets, later).is_ok() | other.ask(&budgets, later).is_ok());
+        assert!((5..=10).contains(&both.count()));
+
+        let mut purse = Purse::new(budgets.payer("198.51.100.1".parse().unwrap()).unwrap());
+        purse.give(&budgets, OWED - 1, begun);
+        assert_eq!(purse.ask(&budgets, begun), Ok(()));
+        purse.pay(&budgets, begun);
+        assert_eq!(purse.ask(&budgets, begun).unwrap_err().budget, Budget::Bytes);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     code::Code,
     connection,
     counters::{Counters, count},
-    limits::{Http3Limits, REQUESTS},
+    limits::{Http3Limits, PLACES},
     qpack::Section,
 };
 use crate::{
@@ -59,7 +59,7 @@ impl Front {
         desks: Box<dyn Fn(Peer) -> Box<dyn Desk>>,
     ) -> Rc<Self> {
         let (shares, handshakes) = (Shares::new(limits.connections), Cell::new(0));
-        let requests = Shares::new(REQUESTS);
+        let requests = Shares::new(PLACES);
         let section = RefCell::new(Section::default());
         let (turns, empty) = (Turns::new(), Notify::new());
         Rc::new(Self { limits, counters, door, drain, desks, section, shares, requests, turns, handshakes, empty })

@@ -31,9 +31,14 @@ pub(super) const CONTROL_BYTES_OF_REQUEST: usize = 256;
 /// Requests at once on one connection: RFC 9114 section 6.1 asks for no less.
 pub(super) const STREAMS: u32 = 100;
 
-/// Requests at once on all connections. Each costs some 4 KiB with its stream and its task: 128 MiB. What one source may
-/// have of them depends on what is left for the others; beyond it, a request may be asked again elsewhere.
-pub(super) const REQUESTS: usize = 32 << 10;
+/// Requests at once that each connection may have, whatever the others do: with their streams and tasks some 4 KiB each,
+/// 128 MiB on all connections.
+pub(super) const FREE_REQUESTS: usize = 4;
+
+/// Requests that a place for more is for, and such places, on all connections: 128 MiB again. What one source may have of
+/// them depends on what is left for the others; beyond it, a request may be asked again elsewhere.
+pub(super) const REQUESTS_OF_PLACE: usize = 16;
+pub(super) const PLACES: usize = 2048;
 
 /// Streams of the client's own at once: control, two of QPACK, and reserved ones (RFC 9114 section 6.2.3).
 const CONTROL_STREAMS: u32 = 8;

@@ -15,7 +15,7 @@ use super::{
     aside::Update,
     counters::{Counters, count},
     front::{self, Front},
-    limits::{CANCELLED, Http3Limits, STREAMS},
+    limits::{CANCELLED, FREE_REQUESTS, Http3Limits, REQUESTS_OF_PLACE, STREAMS},
     qpack::Section,
     reply::Ending,
 };
@@ -33,6 +33,8 @@ pub(super) struct Session {
     desk: RefCell<Box<dyn Desk>>,
     requests: Cell<u64>,
     under_way: Cell<usize>,
+    /// For more requests at once than everyone may have, so many at a time.
+    places: RefCell<Vec<Place>>,
     since: Cell<Instant>,
     cancelled: Cell<u32>,
     overdue: Cell<bool>,
@@ -51,6 +53,7 @@ impl Session {
             desk: RefCell::new(desk),
             requests: Cell::new(0),
             under_way: Cell::new(0),
+            places: RefCell::default(),
             since: Cell::new(Instant::now()),
             cancelled: Cell::new(0),
             overdue: Cell::new(false),
@@ -122,16 +125,21 @@ impl Session {
     /// Counts the request on this stream in. It is out when the guard is dropped. `None` if all places of requests are taken,
     /// or those of its source.
     pub(super) fn begin(self: &Rc<Self>, stream: u64) -> Option<UnderWay> {
-        let place = self.front.requests.enter().and_then(|mut place| place.name(self.peer).map(|()| place));
-        let Ok(place) = place else {
-            count(&self.counters().rejected);
-            return None;
-        };
+        let mut places = self.places.borrow_mut();
+        if places.len() < needed(self.under_way.get() + 1) {
+            let place = self.front.requests.enter().and_then(|mut place| place.name(self.peer).map(|()| place));
+            let Ok(place) = place else {
+                count(&self.counters().rejected);
+                return None;
+            };
+            places.push(place);
+        }
+        drop(places);
         count(&self.counters().requests);
         self.requests.set(self.requests.get() + 1);
         self.under_way.set(self.under_way.get() + 1);
         self.since.set(Instant::now());
-        Some(UnderWay { session: Rc::clone(self), stream, ending: None, _place: place })
+        Some(UnderWay { session: Rc::clone(self), stream, ending: None })
     }
 
     /// Remembers a client that did not say what it wants.
@@ -178,12 +186,16 @@ impl Session {
     }
 }
 
+/// Places that so many requests at once need.
+fn needed(requests: usize) -> usize {
+    requests.saturating_sub(FREE_REQUESTS).div_ceil(REQUESTS_OF_PLACE)
+}
+
 /// A request that is under way.
 pub(super) struct UnderWay {
     session: Rc<Session>,
     stream: u64,
     ending: Option<Ending>,
-    _place: Place,
 }
 
 impl UnderWay {
@@ -209,6 +221,8 @@ impl Drop for UnderWay {
         session.reordered.borrow_mut().remove(&self.stream);
         let left = session.under_way.get().saturating_sub(1);
         session.under_way.set(left);
+        // One more is kept: requests that come and go need no other each time.
+        session.places.borrow_mut().truncate(needed(left) + 1);
         session.since.set(Instant::now());
         match self.ending {
             Some(Ending::Delivered) => session.cancelled.set(session.cancelled.get().saturating_sub(1)),
