@@ -61,6 +61,7 @@ impl Tables {
     }
 
     fn note(&self, visitor: IpAddr, path: &[u8], hash: u64, status: u16) {
+        let visitor = self.meter.mark(visitor);
         self.meter.note(&Asked { visitor, path: Some((hash, path)), status, conditional: false, bytes: 8_000 });
     }
 

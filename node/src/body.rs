@@ -14,6 +14,9 @@ pub type Urgency = u8;
 /// What answers have that say nothing about it (RFC 9218 section 4.1).
 pub const USUAL: Urgency = 3;
 
+/// Answers of so many bytes are not over at once, whoever asks: their pieces may wait for those of others.
+pub const LONG: u64 = 256 << 10;
+
 /// What is left to be sent of an answer, after its head.
 #[derive(Debug)]
 pub struct Body {
@@ -23,6 +26,8 @@ pub struct Body {
     rest: VecDeque<Bytes>,
     left: u64,
     urgency: Urgency,
+    /// True if there were [`LONG`] or more when the first were moved.
+    is_long: bool,
     /// What is given back when it is over, however it ends.
     held: Option<Box<Place>>,
 }
@@ -36,7 +41,7 @@ impl Body {
     /// These bytes.
     pub fn new(bytes: Bytes) -> Self {
         let left = bytes.len() as u64;
-        Self { now: bytes, at: 0, rest: VecDeque::new(), left, urgency: USUAL, held: None }
+        Self { now: bytes, at: 0, rest: VecDeque::new(), left, urgency: USUAL, is_long: false, held: None }
     }
 
     /// A part of these bytes.
@@ -93,11 +98,15 @@ impl Body {
     /// Moves at most `max` bytes to `out`. Gives how many; fewer only at the end.
     pub fn fill(&mut self, max: usize, out: &mut Outbox) -> usize {
         let mut moved = 0;
+        self.is_long |= self.left >= LONG;
         while moved < max && self.left > 0 {
             let len = self.now.len().saturating_sub(self.at).min(max - moved);
             out.share_part(&self.now, self.at, len);
             moved += len;
             self.take_off(len);
+        }
+        if self.is_long {
+            out.count_long(moved);
         }
         moved
     }
@@ -156,5 +165,18 @@ mod tests {
             assert_eq!(taken, expected);
         }
         assert!(Body::empty().take(10).is_none());
+    }
+
+    #[test]
+    fn what_was_long_is_so_to_its_end() {
+        for (len, is_long) in [(LONG - 1, false), (LONG, true)] {
+            let (mut body, mut out) = (Body::new(vec![0; usize::try_from(len).unwrap()].into()), Outbox::default());
+            while body.left() > 0 {
+                body.fill(60_000, &mut out);
+            }
+            assert_eq!((out.long_bytes() as u64, out.body_bytes()), (if is_long { len } else { 0 }, len));
+            out.clear();
+            assert_eq!(out.long_bytes(), 0);
+        }
     }
 }

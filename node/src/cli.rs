@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::rules::book::Rulebook,
     config::{Config, TEMPLATE},
+    control::{self, Operator},
     enrol,
     harden::Harden,
     home::Home,
-    kernel::control::{self, Operator},
     run::Node,
 };
 

@@ -5,6 +5,7 @@
 //! nobody sees a page put together from two cuts. Only requests that say that they are part of the page get that
 //! (`Referer`, and `Sec-Fetch-Dest` where it is sent); whoever asks anew is given what is current.
 
+mod recall;
 mod ruling;
 
 use std::{
@@ -16,9 +17,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use difusor_proto::{CutKey, Digest};
+use difusor_proto::CutKey;
 
-use self::ruling::Verdict;
+use self::{
+    recall::{Page, Recall, is_navigation},
+    ruling::Verdict,
+};
 use crate::{
     admission::{
         budgets::{Budgets, Purse, Spent},
@@ -31,7 +35,10 @@ use crate::{
     body::Body,
     engine::{Aside, Desk, Refusal, Sink},
     head::{Head, Method},
-    insight::{Meter, window::Asked},
+    insight::{
+        Meter,
+        window::{Asked, Mark},
+    },
     observe::{
         AccessLog, Draw, Observatory, Protocol, Sampler, Tally,
         access::{AccessConfig, Record},
@@ -39,8 +46,8 @@ use crate::{
     pages::{Kind, Pages},
     policy::Policy,
     proxied::{Trust, visitor},
-    respond::{Part, Scene, has, page_at, respond},
-    serving::{PAGE_LIFE, Serving, Shown, unix_ms},
+    respond::{Part, Scene, has, respond},
+    serving::{PAGE_LIFE, Serving, unix_ms},
     site::Site,
     tick::{Cadence, Tick},
 };
@@ -48,9 +55,6 @@ use crate::{
 /// Requests that are refused one after another on a connection before it ends: whoever goes on asks over new ones, which
 /// are counted, too. A page whose parts are all refused is one.
 const MAX_REFUSED: u32 = 100;
-
-/// How many pages and parts of pages are remembered: some windows and frames, and what draws them.
-const MAX_PAGES: usize = 16;
 
 /// What all threads that serve share.
 #[derive(Debug, Clone)]
@@ -104,28 +108,23 @@ pub struct Visit {
     seed: u64,
     peer: IpAddr,
     protocol: Protocol,
-    /// Who asked last, and what that one has paid; `None` if it is exempt.
-    purse: Option<(IpAddr, Option<Purse>)>,
+    /// Who asked last, and what that one has paid, `None` if it is exempt: most connections are of one visitor, who is
+    /// looked up once.
+    asker: Option<(Who, Option<Purse>)>,
     /// Requests that were refused since one was answered.
     refused: u32,
     /// What a rule does to the connection.
     aside: Option<Aside>,
     /// The rule that wants what it decided to be logged.
     logged: RefCell<Option<Arc<str>>>,
-    /// The newest last. Nothing is held for those who never load a page.
-    pages: Vec<Page>,
+    recall: Recall,
 }
 
-/// A page that was given, or a part of one that asks for more.
+/// A visitor, and how those who count know it.
 #[derive(Debug, Clone, Copy)]
-struct Page {
-    /// Stands for its path: a keyed hash, so that long paths cost nothing.
-    path: u64,
-    /// Its own bytes, if it is a page.
-    page: Option<Digest>,
-    /// The cut that it is from.
-    seq: u64,
-    until: u64,
+struct Who {
+    ip: IpAddr,
+    mark: Mark,
 }
 
 impl Station {
@@ -210,6 +209,10 @@ impl Counter {
         self.meter.trouble(peer);
     }
 
+    fn who(&self, ip: IpAddr) -> Who {
+        Who { ip, mark: self.meter.mark(ip) }
+    }
+
     /// A new connection from this address.
     pub fn visit(self: &Rc<Self>, peer: IpAddr, protocol: Protocol) -> Visit {
         self.visits.set(self.visits.get().wrapping_add(1));
@@ -218,11 +221,11 @@ impl Counter {
             seed: self.visits.get(),
             peer,
             protocol,
-            purse: None,
+            asker: None,
             refused: 0,
             aside: None,
             logged: RefCell::default(),
-            pages: Vec::new(),
+            recall: Recall::default(),
         }
     }
 }
@@ -236,23 +239,14 @@ impl Desk for Visit {
         };
         let counter = &*self.counter;
         let visitor = visitor(&counter.trust, self.peer, head);
+        let (who, purse) = asker(&mut self.asker, counter, visitor);
         let budgets = counter.door.budgets().filter(|_| !is_exempt);
-        // Most connections are of one visitor, who is looked up once.
-        if let Some(budgets) = budgets
-            && self.purse.as_ref().is_none_or(|(of, _)| *of != visitor)
-        {
-            if let Some((_, Some(purse))) = &mut self.purse {
-                purse.pay(budgets, counter.now());
-            }
-            self.purse = Some((visitor, budgets.payer(visitor).map(Purse::new)));
-        }
-        let purse = self.purse.as_mut().and_then(|(_, purse)| purse.as_mut());
         if let Some((budgets, purse)) = budgets.zip(purse)
             && let Err(spent) = purse.ask(budgets, counter.now())
         {
             // A proxy asks for many.
             self.refused += u32::from(visitor == self.peer);
-            return self.too_much(head, budgets, spent, sink);
+            return self.too_much(who, head, budgets, spent, sink);
         }
         self.refused = 0;
         let draw = counter.sampler.borrow_mut().draw();
@@ -260,7 +254,8 @@ impl Desk for Visit {
         let tick = counter.tick.borrow();
         let asked = counter.keys.hash_one(head.path);
         let (body, outcome, cut, of_page) = counter.serving.with(|shown| {
-            let of_page = shown.and_then(|shown| self.page_of(head, shown, tick.now));
+            let of_page =
+                shown.and_then(|shown| self.recall.page_of(head, shown, &counter.policy, &counter.keys, tick.now));
             let site = shown.map(|shown| {
                 // What a page asks for and its cut does not have may be in the one that came since.
                 let of_page = of_page.and_then(|page| shown.of(page.seq));
@@ -279,7 +274,7 @@ impl Desk for Visit {
             let (body, outcome) = respond(&scene, head, sink);
             (body, outcome, site.map(Site::cut), of_page)
         });
-        if let Some((budgets, purse)) = budgets.zip(self.purse.as_mut().and_then(|(_, purse)| purse.as_mut())) {
+        if let Some((budgets, purse)) = budgets.zip(self.asker.as_mut().and_then(|(_, purse)| purse.as_mut())) {
             purse.give(budgets, body.left(), counter.now());
         }
         let body = match outcome.rank {
@@ -292,7 +287,7 @@ impl Desk for Visit {
         };
         let took = started.map(|started| started.elapsed());
         let cut = outcome.given.map(|given| given.cut).or(cut);
-        self.note(Some((head, Some(asked))), outcome.status, &body, cut, draw, took);
+        self.note(who, Some((head, Some(asked))), outcome.status, &body, cut, draw, took);
         if head.method == Method::Get
             && let Some(given) = outcome.given
         {
@@ -301,11 +296,11 @@ impl Desk for Visit {
                 (Part::Page, _) if is_navigation(head) => {
                     let page = Page { path: asked, page: Some(given.digest), seq: given.cut.seq, until };
                     drop(tick);
-                    self.remember(page);
+                    self.recall.remember(page);
                 }
                 (Part::Asking, Some(page)) => {
                     drop(tick);
-                    self.remember(Page { path: asked, page: None, ..page });
+                    self.recall.remember(Page { path: asked, page: None, ..page });
                 }
                 _ => {}
             }
@@ -330,7 +325,7 @@ impl Desk for Visit {
         sink.head(page.status, &[&page.fields, self.counter.tick.borrow().block(page.class, self.seed)]);
         let body = Body::new(page.html.clone());
         let draw = self.counter.sampler.borrow_mut().draw();
-        self.note(None, page.status, &body, None, draw, None);
+        self.note(self.counter.who(self.peer), None, page.status, &body, None, draw, None);
         body
     }
 
@@ -350,10 +345,30 @@ impl Desk for Visit {
 impl Drop for Visit {
     /// What is still owed is charged.
     fn drop(&mut self) {
-        if let (Some((_, Some(purse))), Some(budgets)) = (&mut self.purse, self.counter.door.budgets()) {
+        if let (Some((_, Some(purse))), Some(budgets)) = (&mut self.asker, self.counter.door.budgets()) {
             purse.pay(budgets, self.counter.now());
         }
     }
+}
+
+/// The one who asks, who takes the place of who asked before.
+fn asker<'a>(
+    last: &'a mut Option<(Who, Option<Purse>)>,
+    counter: &Counter,
+    visitor: IpAddr,
+) -> (Who, Option<&'a mut Purse>) {
+    if last.as_ref().is_none_or(|(who, _)| who.ip != visitor) {
+        let budgets = counter.door.budgets();
+        if let (Some((_, Some(purse))), Some(budgets)) = (last.as_mut(), budgets) {
+            purse.pay(budgets, counter.now());
+        }
+        *last = None;
+    }
+    let (who, purse) = last.get_or_insert_with(|| {
+        let payer = counter.door.budgets().and_then(|budgets| budgets.payer(visitor));
+        (counter.who(visitor), payer.map(Purse::new))
+    });
+    (*who, purse.as_mut())
 }
 
 impl Visit {
@@ -363,7 +378,7 @@ impl Visit {
     }
 
     /// 429 (RFC 6585 section 4): the source has had as much as it may.
-    fn too_much(&self, head: &Head<'_>, budgets: &Budgets, spent: Spent, sink: &mut dyn Sink) -> Body {
+    fn too_much(&self, who: Who, head: &Head<'_>, budgets: &Budgets, spent: Spent, sink: &mut dyn Sink) -> Body {
         let counter = &*self.counter;
         counter.tally.limited(spent.budget);
         let page = counter.pages.get(Kind::TooMany);
@@ -376,38 +391,14 @@ impl Visit {
         sink.head(page.status, &[&page.fields, &when, counter.tick.borrow().block(page.class, self.seed)]);
         let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
         let draw = counter.sampler.borrow_mut().draw();
-        self.note(Some((head, None)), page.status, &body, None, draw, None);
+        self.note(who, Some((head, None)), page.status, &body, None, draw, None);
         body
-    }
-
-    /// The page, or the part of one, that a request says it is for.
-    fn page_of(&self, head: &Head<'_>, shown: &Shown, now: u64) -> Option<Page> {
-        let mut fresh = self.pages.iter().rev().filter(|page| page.until > now).peekable();
-        fresh.peek()?;
-        let path = referring(head)?;
-        let asking = self.counter.keys.hash_one(path);
-        // A program in a page changes its address as it likes: what counts is the page that is at that address.
-        let is_at = |page: &Page| {
-            page.page.is_some_and(|digest| {
-                let site = shown.of(page.seq);
-                site.and_then(|site| page_at(site, &self.counter.policy, path)) == Some(digest)
-            })
-        };
-        fresh.clone().find(|page| page.path == asking).or_else(|| fresh.find(|page| is_at(page))).copied()
-    }
-
-    /// Remembers a page, or a part of one, in the place of what was at its path.
-    fn remember(&mut self, page: Page) {
-        self.pages.retain(|known| known.path != page.path);
-        if self.pages.len() >= MAX_PAGES {
-            self.pages.remove(0);
-        }
-        self.pages.push(page);
     }
 
     /// Counts an answer, and logs it if it is one of the sample. With the head comes the hash of its path, if there is one.
     fn note(
         &self,
+        who: Who,
         asked: Option<(&Head<'_>, Option<u64>)>,
         status: u16,
         body: &Body,
@@ -418,9 +409,8 @@ impl Visit {
         let counter = &*self.counter;
         counter.tally.answered(self.protocol, status);
         let head = asked.map(|(head, _)| head);
-        let ip = head.map_or(self.peer, |head| visitor(&counter.trust, self.peer, head));
         counter.meter.note(&Asked {
-            visitor: ip,
+            visitor: who.mark,
             path: asked.and_then(|(head, hash)| Some((hash?, head.path))),
             status,
             conditional: head.is_some_and(|head| !(head.if_none_match.is_empty() && head.if_modified_since.is_empty())),
@@ -433,50 +423,10 @@ impl Visit {
         if rule.is_some() || counter.sampler.borrow_mut().wants(draw, status, Instant::now) {
             let (at, cut) = (SystemTime::now(), cut.map(|cut| cut.label));
             let (protocol, bytes, rule) = (self.protocol, body.left(), rule.as_deref());
-            let record = Record { at, ip, protocol, head, status, bytes, cut, took, rule };
+            let record = Record { at, ip: who.ip, protocol, head, status, bytes, cut, took, rule };
             counter.observatory.log().write(&record);
         }
     }
-}
-
-/// The path that a request says it comes from, if it is for a part of what is there: of this site, and not a page of its
-/// own.
-fn referring<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
-    if head.sec_fetch_dest.only().is_some_and(is_page) {
-        return None;
-    }
-    let (authority, path) = parts_of(head.referer.only()?)?;
-    let is_own = head.authority.is_some_and(|own| host(own).eq_ignore_ascii_case(host(authority)));
-    is_own.then_some(path)
-}
-
-/// An authority without its port: whoever is in front may use another.
-fn host(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if authority.iter().skip(colon + 1).all(u8::is_ascii_digit) => {
-            authority.get(..colon).unwrap_or_default()
-        }
-        _ => authority,
-    }
-}
-
-/// True unless the request says that it is for a part of a page.
-fn is_navigation(head: &Head<'_>) -> bool {
-    head.sec_fetch_dest.only().is_none_or(is_page)
-}
-
-/// Destinations that are pages (the Fetch standard, section 2.2.5).
-fn is_page(dest: &[u8]) -> bool {
-    matches!(dest, b"document" | b"iframe" | b"frame" | b"embed" | b"object")
-}
-
-/// Authority and path of an absolute URL, without query and fragment.
-fn parts_of(url: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = url.strip_prefix(b"https://").or_else(|| url.strip_prefix(b"http://"))?;
-    let slash = rest.iter().position(|byte| *byte == b'/')?;
-    let (authority, path) = rest.split_at_checked(slash)?;
-    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
-    Some((authority, path.get(..end)?))
 }
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ pub struct Outbox {
     pieces: Vec<Piece>,
     len: usize,
     body: u64,
+    long: usize,
 }
 
 #[derive(Debug)]
@@ -196,6 +197,16 @@ impl Outbox {
         self.body
     }
 
+    /// How many of them are of long bodies.
+    pub fn long_bytes(&self) -> usize {
+        self.long
+    }
+
+    /// So many of those that were shared last are of a long body.
+    pub fn count_long(&mut self, bytes: usize) {
+        self.long += bytes;
+    }
+
     /// All pieces, in order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = 0;
@@ -220,6 +231,7 @@ impl Outbox {
         self.pieces.clear();
         self.len = 0;
         self.body = 0;
+        self.long = 0;
     }
 }
 

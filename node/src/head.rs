@@ -44,7 +44,9 @@ impl Method {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Lines<'a> {
     first: Option<&'a [u8]>,
-    more: Vec<&'a [u8]>,
+    /// Boxed, for hardly any field ever has a second line, and a head has two dozen of these.
+    #[allow(clippy::box_collection, reason = "a third of the size of what is made and dropped with every request")]
+    more: Option<Box<Vec<&'a [u8]>>>,
 }
 
 impl<'a> Lines<'a> {
@@ -52,7 +54,7 @@ impl<'a> Lines<'a> {
     pub fn push(&mut self, value: &'a [u8]) {
         match self.first {
             None => self.first = Some(value),
-            Some(_) => self.more.push(value),
+            Some(_) => self.more.get_or_insert_default().push(value),
         }
     }
 
@@ -63,12 +65,12 @@ impl<'a> Lines<'a> {
 
     /// Each line.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.first.into_iter().chain(self.more.iter().copied())
+        self.first.into_iter().chain(self.more.iter().flat_map(|more| more.iter().copied()))
     }
 
     /// The value of a field that may stand only once; `None` if it is not there, or there more than once.
     pub fn only(&self) -> Option<&'a [u8]> {
-        self.first.filter(|_| self.more.is_empty())
+        self.first.filter(|_| self.more.is_none())
     }
 }
 

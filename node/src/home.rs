@@ -9,7 +9,7 @@
 //! served.json     the cuts that were served, oldest first
 //! store/          packs and index
 //! archive/        packs that are kept for the coordinator
-//! control.sock    where operators block by hand, while the node runs
+//! control.sock    where operators act by hand, while the node runs
 //! ```
 
 use std::{

@@ -33,7 +33,7 @@ use arc_swap::ArcSwap;
 
 use self::{
     report::Report,
-    window::{Asked, Window},
+    window::{Asked, Mark, Window},
 };
 
 /// What all threads share: where windows are changed, and the last report.
@@ -112,6 +112,11 @@ fn held(exchange: &Mutex<Exchange>) -> std::sync::MutexGuard<'_, Exchange> {
 }
 
 impl Meter {
+    /// How a visitor is known here.
+    pub fn mark(&self, visitor: IpAddr) -> Mark {
+        Mark::new(&self.insight.keys, visitor)
+    }
+
     /// Counts a request that was answered.
     pub fn note(&self, asked: &Asked<'_>) {
         self.window.borrow_mut().note(&self.insight.keys, asked);

@@ -9,7 +9,6 @@
 //! the node says so once, and serves.
 
 mod book;
-pub mod control;
 mod keeper;
 pub mod netlink;
 pub mod ruleset;
@@ -36,7 +35,7 @@ use self::{
     netlink::Refusal,
     ruleset::{PublicPort, set_of},
 };
-use crate::{config::Config, home::Home, run::Ready};
+use crate::{config::Config, run::Ready};
 
 /// Orders that wait for the kernel, which takes a thousand in a few milliseconds. What does not fit is counted.
 const QUEUE: usize = 4096;
@@ -294,7 +293,7 @@ impl Drop for Blocklist {
 }
 
 /// An IPv4 network as such, also if it came as IPv6 (`::ffff:0:0/96`), without the bits behind its length.
-fn plain(net: IpNet) -> IpNet {
+pub(crate) fn plain(net: IpNet) -> IpNet {
     if let IpNet::V6(six) = net
         && let Some(four) = six.addr().to_ipv4_mapped()
         && let Some(length) = six.prefix_len().checked_sub(96)
@@ -310,12 +309,7 @@ fn loopback() -> impl Iterator<Item = IpNet> {
 }
 
 /// Starts the block list of a node that listens, if it is configured; says once why there is none if there cannot be.
-pub async fn start_if_wanted(
-    config: &Config,
-    ready: &Ready,
-    coordinator: &[String],
-    home: &Home,
-) -> Option<Arc<Blocklist>> {
+pub async fn start_if_wanted(config: &Config, ready: &Ready, coordinator: &[String]) -> Option<Arc<Blocklist>> {
     if !config.kernel.block {
         return None;
     }
@@ -330,9 +324,6 @@ pub async fn start_if_wanted(
     let started = Blocklist::start(&config.kernel, ports, spared);
     let report = |error: &KernelError| tracing::warn!("no block list in the kernel, all else works: {error}");
     let list = Arc::new(started.inspect_err(report).ok()?);
-    if let Err(error) = control::serve(&home.control(), &list) {
-        tracing::warn!(%error, "nobody can be blocked by hand");
-    }
     tracing::info!(table = config.kernel.table, "offenders are given to the kernel");
     Some(list)
 }

@@ -15,6 +15,7 @@ mod codings;
 pub mod conditional;
 pub mod config;
 pub mod content;
+pub mod control;
 pub mod desk;
 pub mod digest_field;
 pub mod engine;

@@ -24,6 +24,7 @@ use crate::{
     admission::{door::Door, offenders::Ban, overload::Overload, rules::book::Rulebook},
     certificate::Certificates,
     config::Config,
+    control::{self, Hand},
     desk::Station,
     gate::Gate,
     home::Home,
@@ -72,6 +73,8 @@ pub struct Node {
     station: Station,
     sync: Arc<Sync>,
     blocklist: Option<Arc<Blocklist>>,
+    /// While operators are answered.
+    by_hand: Option<control::Serving>,
     notice: Duration,
     drain: Duration,
 }
@@ -139,7 +142,11 @@ impl Node {
         };
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
-        let blocklist = kernel::start_if_wanted(config, &ready, &addresses, home).await;
+        let blocklist = kernel::start_if_wanted(config, &ready, &addresses).await;
+        let hand = Hand { blocklist: blocklist.clone(), offenders: station.door.offenders().cloned() };
+        let by_hand = control::serve(&home.control(), hand)
+            .inspect_err(|error| tracing::warn!(%error, "nothing can be done to this node by hand"))
+            .ok();
         let (gate, custody) = (Arc::new(gate), Arc::default());
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&gate), key, Arc::clone(&custody), round);
@@ -180,6 +187,7 @@ impl Node {
             station,
             sync,
             blocklist,
+            by_hand,
             notice,
             drain,
         })
@@ -196,7 +204,8 @@ impl Node {
     /// # Errors
     /// If a part of it ends by itself.
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, http3, redirector, admin, certificates, rules, station, sync, blocklist, .. } = self;
+        let Self { listener, http3, redirector, admin, certificates, rules, station, sync, blocklist, by_hand, .. } =
+            self;
         let (notice, drain) = (self.notice, self.drain);
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
         // The status is the last to go: it says that the node drains.
@@ -261,6 +270,7 @@ impl Node {
         }
         let _ = watching.await;
         over.cancel();
+        drop(by_hand);
         let settled = tokio::task::spawn_blocking(move || {
             let _ = behind.join();
             let _ = scrubbing.join();

@@ -164,7 +164,7 @@ def case_taken(rig):
     try:
         rig.start(ON, home=home, port=9443, admin=9401)
         assert "belongs to another process" in rig.log_text(), rig.log_text()
-        said = rig.command("blocked", fine=False)
+        said = rig.command("block", OFFENDER4, fine=False)
         assert said.returncode == 1 and "gives nothing to the kernel" in said.stderr, said
     finally:
         rig.log = first

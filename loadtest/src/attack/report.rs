@@ -15,6 +15,8 @@ const MEMORY: f64 = 8.0;
 
 /// The numbers of a server, the median of its rounds.
 struct Row {
+    /// Attacks that did what they were meant to, by the checked answers.
+    fooled: f64,
     before: f64,
     goodput: f64,
     p99: f64,
@@ -38,6 +40,7 @@ fn row(measured: &[Measured], scenario: &str, server: Name) -> Option<Row> {
         number(&|made| look(made).unwrap_or(f64::INFINITY)).filter(|time| time.is_finite())
     };
     Some(Row {
+        fooled: number(&|made| made.work.wrong.len() as f64)?,
         before: number(&|made| made.parts[0].goodput())?,
         goodput: number(&|made| made.meanwhile().goodput())?,
         p99: number(&|made| f64::from(made.meanwhile().p99) / 1e3)?,
@@ -66,6 +69,7 @@ impl Row {
 
 fn verdict(ours: &Row, theirs: &Row) -> &'static str {
     let better = [
+        (theirs.fooled - ours.fooled, 0.0),
         (ours.goodput - theirs.goodput, GOODPUT),
         (theirs.p99 - ours.p99, P99.max(theirs.p99.min(ours.p99) / 4.0)),
         (theirs.growth - ours.growth, MEMORY.max(theirs.growth.min(ours.growth) / 4.0)),
@@ -159,8 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn goodput_decides_before_all_else() {
+    fn what_attacks_did_decides_and_then_goodput() {
         let row = |goodput, p99, growth| Row {
+            fooled: 0.0,
             before: 100.0,
             goodput,
             p99,
@@ -173,5 +178,7 @@ mod tests {
         assert_eq!(verdict(&row(99.0, 90.0, 0.0), &row(99.5, 50.0, 90.0)), "worse");
         assert_eq!(verdict(&row(99.0, 50.0, 0.0), &row(99.5, 51.0, 90.0)), "better");
         assert_eq!(verdict(&row(99.0, 50.0, 1.0), &row(99.5, 51.0, 2.0)), "equal");
+        let fooled = Row { fooled: 6.0, ..row(99.5, 1.0, 2.0) };
+        assert_eq!(verdict(&row(90.0, 50.0, 1.0), &fooled), "better");
     }
 }

@@ -60,6 +60,10 @@ pub(crate) fn lists_strongly(lines: &Lines<'_>, tag: &[u8]) -> bool {
 
 /// True if a list has `tag`, be it as a weak one, or another that is as good, or is `*` (RFC 9110 section 13.1.2).
 pub(crate) fn lists_weakly(lines: &Lines<'_>, tag: &[u8], mut as_good: impl FnMut(&[u8]) -> bool) -> bool {
+    // What most clients send: the one tag, as they were given it.
+    if lines.only() == Some(tag) {
+        return true;
+    }
     let has = |quoted: &[u8]| lines.iter().any(|line| Tags(line).any(|listed| listed.quoted == quoted));
     if lines.iter().any(is_any) || has(tag) {
         return true;

@@ -61,7 +61,8 @@ impl Visit {
         }
         let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
         let draw = counter.sampler.borrow_mut().draw();
-        self.note(Some((head, None)), page.status, &body, None, draw, None);
+        let who = counter.who(visitor(&counter.trust, self.peer, head));
+        self.note(who, Some((head, None)), page.status, &body, None, draw, None);
         Verdict::Answered(body)
     }
 }

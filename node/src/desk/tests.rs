@@ -302,7 +302,7 @@ fn what_the_parts_of_a_page_ask_for_is_of_its_cut_too() {
 #[test]
 fn the_oldest_of_many_pages_is_forgotten() {
     let fixture = Fixture::new();
-    let names: Vec<_> = (0..=MAX_PAGES).map(|page| format!("{}{page}.html", "d".repeat(200))).collect();
+    let names: Vec<_> = (0..=recall::MAX_PAGES).map(|page| format!("{}{page}.html", "d".repeat(200))).collect();
     let cut = |seq: u64| {
         let text = seq.to_string();
         let data = ("data.json".to_owned(), text.clone());

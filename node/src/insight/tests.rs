@@ -7,8 +7,8 @@ use std::{
 
 use super::*;
 
-fn asked(number: u32) -> Asked<'static> {
-    Asked { visitor: IpAddr::V4(number.into()), path: None, status: 200, conditional: false, bytes: 1 }
+fn asked(meter: &Meter, number: u32) -> Asked<'static> {
+    Asked { visitor: meter.mark(IpAddr::V4(number.into())), path: None, status: 200, conditional: false, bytes: 1 }
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn threads_and_the_reader_lose_nothing() {
                 scope.spawn(move || {
                     let meter = insight.meter(thread);
                     for number in 0..50_000 {
-                        meter.note(&asked(number));
+                        meter.note(&asked(&meter, number));
                         // A second for every hundred requests.
                         meter.tick(u64::from(number) * 10);
                     }
@@ -66,7 +66,7 @@ fn a_late_reader_finds_it_all() {
     let insight = Insight::new(1);
     let meter = insight.meter(0);
     for second in 1..=100_u32 {
-        meter.note(&asked(second));
+        meter.note(&asked(&meter, second));
         meter.tick(u64::from(second) * 1_000);
     }
     let mut seen = Vec::new();
@@ -77,6 +77,6 @@ fn a_late_reader_finds_it_all() {
     assert_eq!(seen, [1, 99]);
     // A thread that there is no exchange for counts for itself.
     let beyond = insight.meter(7);
-    beyond.note(&asked(1));
+    beyond.note(&asked(&beyond, 1));
     beyond.tick(1_000);
 }

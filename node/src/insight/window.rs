@@ -106,11 +106,26 @@ impl Fate {
     }
 }
 
+/// A visitor's source, and its hash under the key of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    source: Source,
+    hash: u64,
+}
+
+impl Mark {
+    /// Of an address.
+    pub fn new(keys: &RandomState, visitor: IpAddr) -> Self {
+        let source = Source::of(visitor);
+        Self { source, hash: keys.hash_one(source) }
+    }
+}
+
 /// A request that was answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// Who asked.
-    pub visitor: IpAddr,
+    pub visitor: Mark,
     /// The hash of the path under the key of this process, and the path; `None` if nobody looked at it.
     pub path: Option<(u64, &'a [u8])>,
     /// The status of the answer.
@@ -224,8 +239,7 @@ impl Window {
         self.sums.conditional += u64::from(asked.conditional);
         self.sums.promised = self.sums.promised.saturating_add(asked.bytes);
         self.noted += 1;
-        let source = Source::of(asked.visitor);
-        let hash = keys.hash_one(source);
+        let Mark { source, hash } = asked.visitor;
         self.sources.add(hash);
         if let Some((path, _)) = asked.path {
             self.sums.paths += 1;
@@ -291,7 +305,7 @@ mod tests {
     use super::{super::heavy::Summary, *};
 
     fn ask(window: &mut Window, keys: &RandomState, visitor: u32, path: &[u8], status: u16) {
-        let visitor = IpAddr::V4(visitor.into());
+        let visitor = Mark::new(keys, IpAddr::V4(visitor.into()));
         let path = Some((keys.hash_one(path), path));
         window.note(keys, &Asked { visitor, path, status, conditional: status == 304, bytes: 100 });
     }

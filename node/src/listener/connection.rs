@@ -62,8 +62,9 @@ const RECORD: usize = 16 << 10;
 /// that those who do not read find ever less to hold (Choudhury and Hahne 1998), and never less than a record.
 const AHEAD: usize = 64 << 20;
 
-/// A piece of an answer from which on the next one has to wait for its turn.
-const HEAVY: u64 = 64 << 10;
+/// Bytes of long answers sent at once, from which on the next ones have to wait for their turn. What is short is over
+/// before anyone could wait for it, and much of it at once is what a page asks for.
+const HEAVY: usize = 64 << 10;
 
 /// Turns of one poll before other connections get theirs.
 const MAX_TURNS: usize = 16;
@@ -551,7 +552,7 @@ impl Connection<'_> {
             moved = true;
             self.front.counter.tally.sent(room.out.body_bytes());
             self.owes_body |= room.out.body_bytes() > 0;
-            self.is_heavy |= room.out.body_bytes() >= HEAVY;
+            self.is_heavy |= room.out.long_bytes() >= HEAVY;
             self.ahead.set(self.ahead.own + room.out.len());
             let mut writer = self.tls.writer();
             let written = if room.out.count() == 1 {

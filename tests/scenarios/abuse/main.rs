@@ -2,7 +2,7 @@
 //! counted, nobody else notices, and nothing that is served ever changes for it.
 //!
 //! Towards the coordinator, a rogue client ([`client`]): [`identities`] that are none, frames [`out_of_turn`],
-//! [`enrolment`] by guests, a [`flood`] of half-open connections. Towards a node, a rogue coordinator ([`rogue`]) that
+//! [`enrolment`] by guests, a [`flood`] of half-open connections, [`offenders`] and [`bans`] that are told to others. Towards a node, a rogue coordinator ([`rogue`]) that
 //! has even stolen the mesh authority: its [`certificate`], [`frames`], [`manifests`], [`flips`], [`blobs`], [`streams`].
 //!
 //! Attacks are named as The Update Framework names them (specification 1.0, section 1.5.2): rollback, mix-and-match,
@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
+mod bans;
 mod blobs;
 mod certificate;
 mod client;

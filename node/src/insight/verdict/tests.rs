@@ -62,6 +62,7 @@ impl Night {
         use std::hash::BuildHasher as _;
         let hash = self.insight.keys.hash_one(path.as_bytes());
         let path = (!matches!(status, 400 | 429)).then_some((hash, path.as_bytes()));
+        let visitor = self.meter.mark(visitor);
         self.meter.note(&Asked { visitor, path, status, conditional: status == 304, bytes });
     }
 
