@@ -9,9 +9,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
-use difusor_proto::{Zone, limits::MAX_PACKAGE_BYTES, process, store::Store, token::Token};
+use difusor_proto::{NodeId, Zone, limits::MAX_PACKAGE_BYTES, process, store::Store, token::Token};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -115,7 +115,10 @@ fn router(api: Arc<Api>) -> Router {
     let changes = Router::new()
         .route("/api/v1/rollback/{cut}", post(rollback))
         .route("/api/v1/invitations", post(invite))
-        // Neither has a body worth the name.
+        .route("/api/v1/nodes/{node}/drain", post(drain_node))
+        .route("/api/v1/nodes/{node}/undrain", post(undrain_node))
+        .route("/api/v1/nodes/{node}", delete(remove_node))
+        // None has a body worth the name.
         .layer(RequestBodyLimitLayer::new(4096))
         // A package is bounded where it is received, with a report.
         .route("/api/v1/packages", post(publish))
@@ -157,6 +160,8 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
             staged: None,
             serves: None,
             report: None,
+            health: None,
+            drained: member.drained,
         });
     }
     Json(fleet).into_response()
@@ -260,6 +265,46 @@ async fn invite(State(api): State<Arc<Api>>, Query(invite): Query<Invite>) -> Re
     let token =
         Token { addresses: api.mesh_public.clone(), authority: api.mesh.authority.fingerprint(), secret }.to_string();
     Ok(Json(Invitation { token, zone }))
+}
+
+async fn drain_node(State(api): State<Arc<Api>>, Path(node): Path<String>) -> Result<Json<NodeId>, ApiError> {
+    drained(&api, &node, true)
+}
+
+async fn undrain_node(State(api): State<Arc<Api>>, Path(node): Path<String>) -> Result<Json<NodeId>, ApiError> {
+    drained(&api, &node, false)
+}
+
+fn drained(api: &Api, node: &str, drained: bool) -> Result<Json<NodeId>, ApiError> {
+    let node = named(node)?;
+    let changed = tokio::task::block_in_place(|| api.mesh.registry.drain(&node, drained)).map_err(unkept)?;
+    let changed = changed.ok_or_else(|| no_node(&node))?;
+    tracing::warn!(%node, drained, changed, "ordered by the operator");
+    api.mesh.tell_members();
+    Ok(Json(node))
+}
+
+async fn remove_node(State(api): State<Arc<Api>>, Path(node): Path<String>) -> Result<Json<NodeId>, ApiError> {
+    let node = named(&node)?;
+    if !tokio::task::block_in_place(|| api.mesh.registry.remove(&node)).map_err(unkept)? {
+        return Err(no_node(&node));
+    }
+    tracing::warn!(%node, "removed: its certificate counts for nothing from now on");
+    api.mesh.tell_members();
+    Ok(Json(node))
+}
+
+fn named(node: &str) -> Result<NodeId, ApiError> {
+    node.parse().map_err(|error| ApiError { status: 400, error: format!("`{node}`: {error}"), report: None })
+}
+
+fn no_node(node: &NodeId) -> ApiError {
+    let error = format!("there is no node called {node}: see `difusor-coordinator status`");
+    ApiError { status: 404, error, report: None }
+}
+
+fn unkept(error: std::io::Error) -> ApiError {
+    ApiError { status: 500, error: format!("the list of nodes could not be written: {error}"), report: None }
 }
 
 async fn export(State(api): State<Arc<Api>>, Path(cut): Path<String>) -> Result<Response, ApiError> {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what a command line is for")]
 
 mod restore;
+mod status;
 
 use std::{
     ffi::OsString,
@@ -14,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use difusor_proto::{
-    CutLabel, Zone,
+    CutLabel, NodeId, Zone,
     store::{Access, replace},
 };
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,24 @@ enum Do {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Again every second, until interrupted
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+    },
+    /// Have visitors go elsewhere, by DNS and health checks, before work on a node; it serves on
+    Drain {
+        /// Its name
+        node: NodeId,
+    },
+    /// Have visitors come again
+    Undrain {
+        /// Its name
+        node: NodeId,
+    },
+    /// Take a node out of the mesh for good: its certificate counts for nothing from then on
+    Remove {
+        /// Its name
+        node: NodeId,
     },
     /// List every cut of the archive, or prove that each is what came
     #[command(args_conflicts_with_subcommands = true)]
@@ -196,7 +215,21 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let request = Request { label, reissue, force, ..Request::default() };
             publish(&client, &file, request).await?;
         }
-        Some(Do::Status { json }) => status(&client, json).await?,
+        Some(Do::Status { json, watch }) => status::run(&client, json, watch).await?,
+        Some(Do::Drain { node }) => {
+            client.drain(&node, true).await?;
+            println!(
+                "{node} is drained: visitors are led elsewhere within the lifetime of the DNS records, and it serves on"
+            );
+        }
+        Some(Do::Undrain { node }) => {
+            client.drain(&node, false).await?;
+            println!("{node} gets visitors again, as soon as it is well");
+        }
+        Some(Do::Remove { node }) => {
+            client.remove(&node).await?;
+            println!("{node} is no node of this mesh any more; it can come back with a new invitation");
+        }
         Some(Do::History { command: Some(History::Verify { cut, json }), .. }) => {
             return verify(&client, cut.as_deref(), json).await;
         }
@@ -294,52 +327,6 @@ async fn publish(client: &Client, file: &Path, request: Request) -> anyhow::Resu
             println!("cut {seq} ({label}) is kept, but older than what is served: not published (see --force)")
         }
         Outcome::Unchanged => println!("these bytes were taken in before, as cut {seq} ({label}): nothing to do"),
-    }
-    Ok(())
-}
-
-async fn status(client: &Client, json: bool) -> anyhow::Result<()> {
-    let fleet = client.status().await?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&fleet).context("printing")?);
-        return Ok(());
-    }
-    let name =
-        |cut: Option<difusor_proto::CutKey>| cut.map_or("-".into(), |cut| format!("{} ({})", cut.seq, cut.label));
-    println!("serving {}   rolling out {}", name(fleet.current), name(fleet.target));
-    println!(
-        "{:<16} {:<14} {:<5} {:<22} {:<22} {:>8} {:>9}",
-        "node", "zone", "up", "serves", "staged", "rtt ms", "rss MiB"
-    );
-    for (node, seen) in &fleet.nodes {
-        let report = seen.report.clone().unwrap_or_default();
-        let up = if seen.connected { "yes" } else { "NO" };
-        let (rtt, rss) = (report.rtt_us / 1000, report.rss >> 20);
-        println!(
-            "{node:<16} {:<14} {up:<5} {:<22} {:<22} {rtt:>8} {rss:>9}",
-            seen.zone,
-            name(seen.serves),
-            name(seen.staged)
-        );
-    }
-    for seen in &fleet.replicas {
-        let since = jiff::Timestamp::from_millisecond(i64::try_from(seen.since_ms)?)?;
-        let missing = match seen.missing {
-            0 => "complete".to_owned(),
-            packs => format!("{packs} MISSING ({} MiB)", seen.missing_bytes >> 20),
-        };
-        println!(
-            "replica {}: {} packs held ({} MiB), {missing}, since {since:.0}",
-            seen.to,
-            seen.held,
-            seen.bytes >> 20
-        );
-        if let Some(error) = &seen.last_error {
-            println!("  last attempt: {error}");
-        }
-    }
-    for (reason, count) in &fleet.refused {
-        println!("refused {reason}: {count}");
     }
     Ok(())
 }

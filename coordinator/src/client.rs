@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use difusor_proto::{CutKey, Sha256, Zone};
+use difusor_proto::{CutKey, NodeId, Sha256, Zone};
 use futures_util::TryStreamExt as _;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::BoxBody};
@@ -103,6 +103,24 @@ impl Client {
     pub async fn invite(&self, zone: &Zone) -> Result<Invitation, ClientError> {
         let target = with_query("/api/v1/invitations", &Invite { zone: zone.clone() })?;
         self.json(Method::POST, target, empty()).await
+    }
+
+    /// Has visitors go elsewhere, or come again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn drain(&self, node: &NodeId, drained: bool) -> Result<(), ClientError> {
+        let what = if drained { "drain" } else { "undrain" };
+        let target = format!("/api/v1/nodes/{node}/{what}");
+        self.json::<NodeId>(Method::POST, target, empty()).await.map(drop)
+    }
+
+    /// Takes a node out of the mesh, for good.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove(&self, node: &NodeId) -> Result<(), ClientError> {
+        self.json::<NodeId>(Method::DELETE, format!("/api/v1/nodes/{node}"), empty()).await.map(drop)
     }
 
     /// Orders a rollback.

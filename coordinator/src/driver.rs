@@ -8,6 +8,7 @@ use std::{
 
 use difusor_proto::{
     CutKey, Flip, FlipKind, NodeId, Signed, SigningKey, Zone,
+    members::Members,
     process::unix_us,
     wire::{CloseCode, FromCoordinator, Hello, Offender},
 };
@@ -72,6 +73,8 @@ pub enum Command {
         /// Who.
         banned: Vec<Offender>,
     },
+    /// Who is in the mesh: all nodes are told.
+    Members(Members),
     /// Something happened to a cut.
     Event(Event),
     /// Carry this out, after a restart too. The cut is on this disk.
@@ -107,12 +110,14 @@ pub struct Driver {
     /// What others see.
     pub fleet: FleetView,
     sessions: HashMap<NodeId, (usize, mpsc::UnboundedSender<ToSession>)>,
+    /// Who is in the mesh, by the last list.
+    members: Option<(u64, Signed<Members>)>,
 }
 
 impl Driver {
     /// A driver without nodes.
     pub fn new(rollout: Rollout, state: State, key: Arc<SigningKey>, fleet: FleetView) -> Self {
-        Self { rollout, state, key, fleet, sessions: HashMap::new() }
+        Self { rollout, state, key, fleet, sessions: HashMap::new(), members: None }
     }
 
     /// Runs until cancelled, then closes every session.
@@ -140,6 +145,9 @@ impl Driver {
                 if let Some((_, old)) = replaced {
                     let _ = old.send(ToSession::Close(CloseCode::Replaced));
                 }
+                if let Some((_, members)) = &self.members {
+                    self.tell(&node, ToSession::Frame(Box::new(FromCoordinator::Members(members.clone()))));
+                }
                 let holds = hello.holds.iter().map(|cut| cut.root).collect();
                 self.step(Event::Joined { node, zone, holds, serial: hello.mark.serial });
             }
@@ -161,6 +169,7 @@ impl Driver {
                     }
                 }
             }
+            Command::Members(members) => self.members(&members),
             Command::Event(event) => self.step(event),
             Command::Plan { order, done } => {
                 let mut kept = tokio::task::block_in_place(|| self.state.plan(order));
@@ -182,6 +191,32 @@ impl Driver {
                 let _ = done.send(self.state.decide(seq));
             }
         }
+    }
+
+    /// Tells everyone who is in the mesh. Whoever is not any more hears that, too, and is closed.
+    fn members(&mut self, members: &Members) {
+        if self.members.as_ref().is_some_and(|(serial, _)| *serial >= members.serial) {
+            return;
+        }
+        let signed = match self.key.sign(members) {
+            Ok(signed) => signed,
+            Err(error) => return tracing::error!(%error, "the list of members cannot be signed"),
+        };
+        let mut fleet = view(&self.fleet);
+        fleet.nodes.retain(|node, _| members.get(node).is_some());
+        for member in &members.nodes {
+            if let Some(seen) = fleet.nodes.get_mut(&member.node) {
+                seen.drained = member.drained;
+            }
+        }
+        drop(fleet);
+        for (node, (_, session)) in &self.sessions {
+            let _ = session.send(ToSession::Frame(Box::new(FromCoordinator::Members(signed.clone()))));
+            if members.get(node).is_none() {
+                let _ = session.send(ToSession::Close(CloseCode::UnknownNode));
+            }
+        }
+        self.members = Some((members.serial, signed));
     }
 
     fn step(&mut self, event: Event) {

@@ -55,6 +55,7 @@ async fn exchange(mesh: &Mesh, connection: &Connection) -> anyhow::Result<()> {
     let refused = match &outcome {
         Ok((node, zone, _)) => {
             tracing::info!(%node, %zone, remote = %connection.remote_address(), "node enrolled");
+            mesh.tell_members();
             None
         }
         Err(error) => Some(error.to_string()),

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use difusor_proto::{CutKey, NodeId, Zone, store::Scrubbed, wire::Report};
+use difusor_proto::{
+    CutKey, NodeId, Zone,
+    store::Scrubbed,
+    wire::{Health, Report},
+};
 use serde::{Deserialize, Serialize};
 
 /// Cuts shown with their nodes. Older ones are in the history, without.
@@ -55,6 +59,12 @@ pub struct NodeView {
     pub serves: Option<CutKey>,
     /// Its last report.
     pub report: Option<Report>,
+    /// How it is, by its own word, and whom it would send no visitors to; none from nodes of an older version.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// True if the operator wants visitors elsewhere.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// Copies of the archive in one place.

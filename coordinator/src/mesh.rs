@@ -13,9 +13,9 @@ use std::{
 
 use difusor_proto::{
     CutKey, Digest, MeshId, NodeId, Zone,
-    limits::{MAX_CONTROL_FRAME, MAX_OFFENDERS, MAX_WANT},
+    limits::{MAX_CONTROL_FRAME, MAX_MEMBERS, MAX_OFFENDERS, MAX_WANT},
     process::unix_us,
-    wire::{self, ALPN_ENROL, ALPN_MESH, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, StreamHead},
+    wire::{self, ALPN_ENROL, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, StreamHead, Version},
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls_pki_types::CertificateDer;
@@ -128,7 +128,7 @@ fn refuse(mesh: &Mesh, reason: &str, detail: &str) {
 async fn greet(mesh: Arc<Mesh>, connection: Connection, guests: &Semaphore) {
     let data =
         connection.handshake_data().and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
-    match data.and_then(|data| data.protocol) {
+    let version = match data.and_then(|data| data.protocol) {
         Some(protocol) if protocol == ALPN_ENROL => {
             let Ok(_guest) = guests.try_acquire() else {
                 refuse(&mesh, "guests", &connection.remote_address().to_string());
@@ -139,9 +139,10 @@ async fn greet(mesh: Arc<Mesh>, connection: Connection, guests: &Semaphore) {
             }
             return;
         }
-        Some(protocol) if protocol == ALPN_MESH => {}
-        _ => return CloseCode::Garbage.close(&connection),
-    }
+        Some(protocol) => Version::of(&protocol),
+        None => None,
+    };
+    let Some(version) = version else { return CloseCode::Garbage.close(&connection) };
     let chain = connection.peer_identity().and_then(|id| id.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificate = chain.and_then(|chain| chain.first().map(|der| Digest::of(der)));
     let known = match certificate {
@@ -149,7 +150,7 @@ async fn greet(mesh: Arc<Mesh>, connection: Connection, guests: &Semaphore) {
         Some(certificate) => mesh.registry.find(&certificate).ok_or(CloseCode::UnknownNode),
     };
     let opened = match known {
-        Ok((node, zone)) => open(&mesh, &connection, node, zone).await,
+        Ok((node, zone)) => open(&mesh, &connection, node, zone, version).await,
         Err(code) => Err(code),
     };
     match opened {
@@ -162,7 +163,13 @@ async fn greet(mesh: Arc<Mesh>, connection: Connection, guests: &Semaphore) {
 }
 
 /// Waits for the hello of a known node, and tells the driver.
-async fn open(mesh: &Arc<Mesh>, connection: &Connection, node: NodeId, zone: Zone) -> Result<Session, CloseCode> {
+async fn open(
+    mesh: &Arc<Mesh>,
+    connection: &Connection,
+    node: NodeId,
+    zone: Zone,
+    version: Version,
+) -> Result<Session, CloseCode> {
     let hello = async {
         let (send, mut recv) = connection.accept_bi().await.map_err(|_| CloseCode::Done)?;
         let frame = wire::read_frame::<FromNode>(&mut recv, MAX_CONTROL_FRAME).await;
@@ -193,10 +200,16 @@ async fn open(mesh: &Arc<Mesh>, connection: &Connection, node: NodeId, zone: Zon
     let joined = Command::Joined { node: node.clone(), zone, hello, connection: stable, session };
     mesh.commands.send(joined).map_err(|_| CloseCode::Shutdown)?;
     let (recv, rate, tattled) = (Some(recv), Arc::default(), None);
-    Ok(Session { mesh, connection, node, holds, send, recv, orders, rate, deltas, tattled, keeper })
+    Ok(Session { mesh, connection, version, node, holds, send, recv, orders, rate, deltas, tattled, keeper })
 }
 
 impl Mesh {
+    /// Tells all nodes who is in the mesh.
+    pub fn tell_members(&self) {
+        // If nobody listens, the process is about to end.
+        let _ = self.commands.send(Command::Members(self.registry.members(self.id)));
+    }
+
     fn show(&self, node: &NodeId, zone: &Zone, hello: &Hello) {
         let mut fleet = view(&self.fleet);
         let serves = fleet.nodes.get(node).and_then(|node| node.serves);
@@ -210,6 +223,8 @@ impl Mesh {
                 staged: hello.holds.first().copied(),
                 serves: hello.holds.iter().find(|cut| Some(cut.root) == hello.mark.root).copied().or(serves),
                 report: None,
+                health: None,
+                drained: self.registry.nodes().get(node).is_some_and(|member| member.drained),
             },
         );
     }
@@ -219,6 +234,7 @@ impl Mesh {
 struct Session {
     mesh: Arc<Mesh>,
     connection: Connection,
+    version: Version,
     node: NodeId,
     /// Cuts it has on disk, newest first.
     holds: Vec<CutKey>,
@@ -253,6 +269,9 @@ impl Session {
                             break CloseCode::Done;
                         }
                     }
+                    // A node of the version before has no use for it, and could not read it.
+                    Some(ToSession::Frame(frame))
+                        if self.version < Version::Four && matches!(*frame, FromCoordinator::Members(_)) => {}
                     Some(ToSession::Frame(frame)) => {
                         if wire::write_frame(&mut self.send, &*frame).await.is_err() {
                             break CloseCode::Done;
@@ -332,6 +351,25 @@ impl Session {
             FromNode::Keeps { packs } => self.told(told(packs)?)?,
             FromNode::Kept { name } => self.told(Told::Kept(name))?,
             FromNode::NotKept { name, reason } => self.told(Told::NotKept(name, reason))?,
+            FromNode::Reach(reach) => {
+                if reach.check().is_err() {
+                    return Err(CloseCode::Garbage);
+                }
+                let reach = reach.seen_from(self.connection.remote_address().ip());
+                match tokio::task::block_in_place(|| self.mesh.registry.reach(&node, &reach)) {
+                    Ok(false) => {}
+                    Ok(true) => self.mesh.tell_members(),
+                    Err(error) => tracing::error!(%node, %error, "how a node is reached cannot be kept"),
+                }
+            }
+            FromNode::Health(health) => {
+                if health.avoids.len() > MAX_MEMBERS {
+                    return Err(CloseCode::Oversize);
+                }
+                if let Some(seen) = view(&self.mesh.fleet).nodes.get_mut(&node) {
+                    seen.health = Some(health);
+                }
+            }
             FromNode::Report(report) => {
                 events.push(Event::RoundTrip { node: node.clone(), rtt_us: report.rtt_us });
                 if let Some(seen) = view(&self.mesh.fleet).nodes.get_mut(&node) {

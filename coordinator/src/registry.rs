@@ -13,7 +13,9 @@ use std::{
 };
 
 use difusor_proto::{
-    Digest, NodeId, Zone,
+    Digest, MeshId, NodeId, Zone,
+    limits::MAX_MEMBERS,
+    members::{self, Members, Reach},
     store::{Access, replace},
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,12 @@ pub struct Member {
     pub certificate: Digest,
     /// When it enrolled, Unix milliseconds.
     pub enrolled_ms: u64,
+    /// How it is reached, as far as it said.
+    #[serde(default)]
+    pub reach: Reach,
+    /// True if the operator wants visitors elsewhere.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// An invitation that nobody used yet.
@@ -42,6 +50,9 @@ struct Invitation {
 struct Lists {
     nodes: BTreeMap<NodeId, Member>,
     invitations: Vec<Invitation>,
+    /// Counts the changes of `nodes`, for the list that nodes are told.
+    #[serde(default)]
+    serial: u64,
 }
 
 /// Why a machine did not become a node.
@@ -56,6 +67,9 @@ pub enum EnrolError {
     /// Another machine has that name.
     #[error("there is a node called {0} already: choose another --name, or leave it out")]
     NameTaken(NodeId),
+    /// A mesh has as many nodes as it can have.
+    #[error("the mesh has {MAX_MEMBERS} nodes: take one out with `difusor-coordinator remove` first")]
+    Full,
     /// What it sent cannot be signed.
     #[error("the enrolment request cannot be signed: {0}")]
     Request(String),
@@ -126,7 +140,12 @@ impl Registry {
             };
             let (certificate, issued) = issue(&node, &zone)?;
             lists.invitations.remove(at);
-            lists.nodes.insert(node.clone(), Member { zone: zone.clone(), certificate, enrolled_ms: now_ms });
+            if lists.nodes.len() >= MAX_MEMBERS {
+                return Err(EnrolError::Full);
+            }
+            let (reach, drained) = Default::default();
+            let member = Member { zone: zone.clone(), certificate, enrolled_ms: now_ms, reach, drained };
+            lists.nodes.insert(node.clone(), member);
             Ok((node, zone, issued))
         })
     }
@@ -143,11 +162,54 @@ impl Registry {
         self.lock().nodes.clone()
     }
 
+    /// The list that nodes are told.
+    pub fn members(&self, mesh: MeshId) -> Members {
+        let lists = self.lock();
+        let nodes = lists.nodes.iter().map(|(node, member)| {
+            let Member { zone, certificate, reach, drained, .. } = member.clone();
+            members::Member { node: node.clone(), zone, certificate, reach, drained }
+        });
+        Members { mesh, serial: lists.serial, nodes: nodes.collect() }
+    }
+
+    /// Notes how a node is reached. True if that is something else than before.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn reach(&self, node: &NodeId, reach: &Reach) -> io::Result<bool> {
+        if self.lock().nodes.get(node).is_none_or(|member| member.reach == *reach) {
+            return Ok(false);
+        }
+        self.change(|lists| Ok(lists.nodes.get_mut(node).map(|member| member.reach = reach.clone()).is_some()))
+    }
+
+    /// Drains a node, or lets visitors come again. `None` if there is no such node, `false` if it was so before.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn drain(&self, node: &NodeId, drained: bool) -> io::Result<Option<bool>> {
+        self.change(|lists| {
+            Ok(lists.nodes.get_mut(node).map(|node| std::mem::replace(&mut node.drained, drained) != drained))
+        })
+    }
+
+    /// Takes a node out, for good: its certificate counts for nothing from now on. False if there is none of that name.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn remove(&self, node: &NodeId) -> io::Result<bool> {
+        self.change(|lists| Ok(lists.nodes.remove(node).is_some()))
+    }
+
     /// Changes a copy, writes it, and only then believes it.
     fn change<T, E: From<io::Error>>(&self, change: impl FnOnce(&mut Lists) -> Result<T, E>) -> Result<T, E> {
         let mut lists = self.lock();
         let mut next = lists.clone();
         let value = change(&mut next)?;
+        if next == *lists {
+            return Ok(value);
+        }
+        next.serial += u64::from(next.nodes != lists.nodes);
         let bytes = serde_json::to_vec_pretty(&next).map_err(io::Error::other)?;
         replace(&self.path, &bytes, Access::Secret)?;
         *lists = next;
@@ -212,6 +274,31 @@ mod tests {
         assert_eq!(enrol(&registry, 2, None, 1).unwrap(), "mx-2");
         assert!(matches!(enrol(&registry, 3, Some("mx"), 1), Err(EnrolError::NameTaken(_))));
         assert_eq!(enrol(&registry, 3, Some("other"), 1).unwrap(), "other");
+    }
+
+    #[test]
+    fn every_change_of_the_nodes_is_counted() {
+        let (dir, registry) = registry();
+        let mesh = MeshId::of_key(b"k");
+        assert_eq!(registry.members(mesh).serial, 0);
+        for secret in 1..=2 {
+            registry.invite(&[secret; 16], "mx".parse().unwrap(), 0, HOUR).unwrap();
+        }
+        assert_eq!(registry.members(mesh).serial, 0, "an invitation is no node");
+        let one: NodeId = enrol(&registry, 1, Some("one"), 1).unwrap().parse().unwrap();
+        enrol(&registry, 2, Some("a"), 1).unwrap();
+        let reach = Reach { peers: vec!["192.0.2.1:8445".parse().unwrap()], ..Reach::default() };
+        assert!(registry.reach(&one, &reach).unwrap() && !registry.reach(&one, &reach).unwrap());
+        assert_eq!(
+            [true, true, false].map(|to| registry.drain(&one, to).unwrap()),
+            [Some(true), Some(false), Some(true)]
+        );
+        assert_eq!(registry.drain(&"two".parse().unwrap(), true).unwrap(), None);
+        let members = Registry::open(dir.path().join("nodes.json")).unwrap().members(mesh);
+        assert_eq!((members.serial, members.check(), members.nodes.len()), (5, Ok(()), 2));
+        assert_eq!(members.get(&one).unwrap().reach, reach);
+        assert!(registry.remove(&one).unwrap() && !registry.remove(&one).unwrap());
+        assert_eq!((registry.members(mesh).serial, registry.find(&Digest::of(&[1]))), (6, None));
     }
 
     #[test]

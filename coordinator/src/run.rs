@@ -169,6 +169,7 @@ impl Coordinator {
         let reading = Arc::clone(&scrub);
         let reading = std::thread::Builder::new().name("scrub".into()).spawn(move || reading.run())?;
         let tasks = TaskTracker::new();
+        mesh.tell_members();
         let mut driver = tasks.spawn(driver.run(commands, cancel.clone()));
         let mut accept = tasks.spawn(mesh::accept(mesh, endpoint, cancel.clone()));
         let mut keeper = tasks.spawn(keeper.run(cancel.clone()));

@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use difusor_proto::{CutKey, Mark, process, store::Scrubbed};
+use difusor_proto::{CutKey, Mark, NodeId, Zone, peer::Condition, process, store::Scrubbed};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::{
     admission::rules::book::{Rulebook, RulesStatus},
     admission::{offenders::Ban, overload::Overload},
     certificate::Certificates,
+    health::{Health, Reason},
     http3::Counters,
     insight::report::Report,
     kernel::Blocklist,
@@ -94,15 +95,33 @@ pub struct Status {
     pub peak_rss: u64,
     /// Bytes of files held in memory for serving.
     pub hot: u64,
+    /// How it is, and why.
+    pub health: Health,
+    /// All nodes of the mesh, as this one sees them.
+    pub peers: Vec<PeerStatus>,
+    /// The middle of what the clocks of others are ahead of this one, microseconds; none with less than two of them.
+    pub clock_us: Option<i64>,
     /// What the node makes of those who ask. It names those who send much that is refused: for the operator alone.
     pub insight: Report,
 }
 
-/// Whether the node should get visitors.
+/// Another node, or this one, as this one sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// `ready`, `draining`, `empty` before the first cut, or `degraded` while a file of the cut is withheld: others have it.
-    pub state: String,
+pub struct PeerStatus {
+    /// Its name.
+    pub node: NodeId,
+    /// Its zone.
+    pub zone: Zone,
+    /// True if it is there.
+    pub alive: bool,
+    /// How it says that it is; none if it was not heard of.
+    pub condition: Option<Condition>,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The cut that it serves; 0 before the first.
+    pub seq: u64,
+    /// Why nobody should be sent there; none if visitors are welcome.
+    pub unfit: Option<String>,
 }
 
 /// Serves on a thread of its own until `cancel`; the receiver gets the end.
@@ -159,6 +178,9 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
         rss,
         peak_rss,
         hot: site.map_or(0, |site| site.memory()),
+        health: now(&desk),
+        peers: peers(&desk),
+        clock_us: desk.sync.peers.view().clock.map(|(offset, _)| offset),
         insight: Report::clone(&desk.observatory.insight().report()),
     })
 }
@@ -169,18 +191,46 @@ async fn offenders(State(desk): State<Desk>) -> Json<Vec<Ban>> {
     Json(offenders.map_or_else(Vec::new, |offenders| offenders.list(Instant::now(), LISTED)))
 }
 
+/// How the node is, with what is known at this very moment.
+fn now(desk: &Desk) -> Health {
+    let mut health = Health::clone(&desk.sync.board.health());
+    let site = desk.sync.gate.serving.current();
+    let seen = [
+        (Reason::Empty, site.is_none()),
+        (Reason::Ending, desk.draining.is_cancelled()),
+        (Reason::Withheld, site.is_some_and(|site| !site.is_whole())),
+    ];
+    for (reason, _) in seen.into_iter().filter(|(_, is_so)| *is_so) {
+        if !health.reasons.contains(&reason) {
+            health.reasons.push(reason);
+        }
+        health.state = health.state.max(reason.condition());
+    }
+    health.reasons.sort_unstable();
+    health
+}
+
+fn peers(desk: &Desk) -> Vec<PeerStatus> {
+    let view = desk.sync.peers.view();
+    let all = view.all(process::unix_us()).into_iter().map(|(member, unfit)| {
+        let state = view.states.get(&member.node);
+        PeerStatus {
+            alive: view.is_alive(&member.node),
+            condition: state.map(|state| state.condition),
+            reasons: Reason::of_bits(state.map_or(0, |state| state.reasons)).collect(),
+            seq: state.map_or(0, |state| state.seq),
+            unfit: unfit.map(|unfit| unfit.name().to_owned()),
+            node: member.node,
+            zone: member.zone,
+        }
+    });
+    all.collect()
+}
+
 /// 200 for a node that should get visitors, 503 for one that should not.
 async fn health(State(desk): State<Desk>) -> (StatusCode, Json<Health>) {
-    let (code, state) = if desk.draining.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else {
-        match desk.sync.gate.serving.current().map(|site| site.is_whole()) {
-            None => (StatusCode::SERVICE_UNAVAILABLE, "empty"),
-            Some(false) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
-            Some(true) => (StatusCode::OK, "ready"),
-        }
-    };
-    (code, Json(Health { state: state.into() }))
+    let health = now(&desk);
+    (if health.is_fit() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(health))
 }
 
 async fn metrics(State(desk): State<Desk>) -> Response {

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, num::NonZero, path::Path, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
+use difusor_proto::{members::MAX_ADDRESSES, tls::Congestion, units::Bytes, units::Span};
 use serde::Deserialize;
 
 use crate::{
@@ -17,6 +17,14 @@ use crate::{
 pub struct Config {
     /// TCP addresses of the public site.
     pub public: Vec<SocketAddr>,
+    /// How the public reaches the node, if not at the addresses of `public`: for DNS, and for other nodes that ask it.
+    pub public_at: Vec<SocketAddr>,
+    /// UDP address for other nodes.
+    pub peers: SocketAddr,
+    /// How other nodes reach it, if not there.
+    pub peers_at: Vec<SocketAddr>,
+    /// Bytes a second that the node can send; nothing if that is not known.
+    pub capacity: Bytes,
     /// TCP address of the node's own status.
     pub admin: SocketAddr,
     /// Certificate chain of the public site, PEM.
@@ -133,6 +141,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             public: vec![SocketAddr::from(([0, 0, 0, 0], 8443))],
+            public_at: Vec::new(),
+            peers: SocketAddr::from(([0, 0, 0, 0], 8445)),
+            peers_at: Vec::new(),
+            capacity: Bytes(0),
             admin: SocketAddr::from(([127, 0, 0, 1], 8401)),
             certificate: None,
             key: None,
@@ -184,6 +196,11 @@ impl Config {
             config.certificate.is_some() == config.key.is_some(),
             "certificate and key: set both, or neither"
         );
+        for (name, addresses) in [("public_at", &config.public_at), ("peers_at", &config.peers_at)] {
+            anyhow::ensure!(addresses.len() <= MAX_ADDRESSES, "{name}: at most {MAX_ADDRESSES} addresses");
+            let is_any = addresses.iter().any(|address| address.ip().is_unspecified() || address.port() == 0);
+            anyhow::ensure!(!is_any, "{name}: write addresses that others can reach, such as \"192.0.2.7:443\"");
+        }
         anyhow::ensure!(config.keep_cuts >= 2, "keep_cuts: at least 2, the one that is served and the next");
         anyhow::ensure!(
             !config.proxy_protocol || !config.proxies.networks.is_empty(),
@@ -216,6 +233,8 @@ mod tests {
             ("keep_cuts = 1", "keep_cuts"),
             ("apply_memory = \"1 MiB\"", "apply_memory"),
             ("drain = \"10\"", "ms, s, m, h, d"),
+            ("public_at = [\"0.0.0.0:443\"]", "public_at: write addresses"),
+            ("peers = \"here\"", "peers"),
             ("kernel.table = \"filter\"", "kernel.table"),
             ("admission.requests = { a_second = 0, at_once = 1 }", "more than nothing"),
         ] {

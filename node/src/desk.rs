@@ -35,6 +35,7 @@ use crate::{
     body::Body,
     engine::{Aside, Desk, Refusal, Sink},
     head::{Head, Method},
+    health::page::{Board, Document},
     insight::{
         Meter,
         window::{Asked, Mark},
@@ -75,6 +76,8 @@ pub struct Station {
     pub overload: Overload,
     /// What the operator decides about requests; `None` is nothing.
     pub rules: Option<Arc<Rulebook>>,
+    /// How the node is.
+    pub board: Arc<Board>,
 }
 
 /// What the connections of one thread share.
@@ -89,6 +92,9 @@ pub struct Counter {
     pub(crate) door: Door,
     pub(crate) load: Load,
     rulebook: Option<Arc<Rulebook>>,
+    board: Arc<Board>,
+    /// How the node was at the last tick.
+    health: RefCell<Arc<Document>>,
     /// The rules as they were at the last tick: looking at them costs a request nothing.
     rules: RefCell<Option<Arc<Rules>>>,
     thread: usize,
@@ -139,6 +145,7 @@ impl Station {
             door: Door::default(),
             overload: Overload::default(),
             rules: None,
+            board: Arc::default(),
         }
     }
 
@@ -159,6 +166,8 @@ impl Station {
             door: self.door,
             load: Load::new(self.overload),
             rulebook: self.rules,
+            health: RefCell::new(self.board.document()),
+            board: self.board,
             rules: RefCell::default(),
             thread,
             sampler: RefCell::new(sampler),
@@ -179,6 +188,7 @@ impl Counter {
     pub fn tick(&self, now: u64) {
         self.instant.set(Instant::now());
         self.meter.tick(now);
+        self.health.replace(self.board.document());
         if let Some(rulebook) = &self.rulebook {
             self.rules.replace(rulebook.current());
         }
@@ -251,7 +261,7 @@ impl Desk for Visit {
         self.refused = 0;
         let draw = counter.sampler.borrow_mut().draw();
         let started = draw.timed.then(Instant::now);
-        let tick = counter.tick.borrow();
+        let (tick, health) = (counter.tick.borrow(), counter.health.borrow());
         let asked = counter.keys.hash_one(head.path);
         let (body, outcome, cut, of_page) = counter.serving.with(|shown| {
             let of_page =
@@ -269,6 +279,7 @@ impl Desk for Visit {
                 pages: &counter.pages,
                 superseded,
                 gives_up: counter.load.gives_up(visitor),
+                health: &health,
                 seed: self.seed,
             };
             let (body, outcome) = respond(&scene, head, sink);

@@ -7,6 +7,8 @@
 //! site.pem .key   certificate of the public site from the mesh authority
 //! mark.json       the last flip that was obeyed
 //! served.json     the cuts that were served, oldest first
+//! members.bin     who is in the mesh, signed
+//! health.probe    written again and again, to see whether anything can be
 //! store/          packs and index
 //! archive/        packs that are kept for the coordinator
 //! control.sock    where operators act by hand, while the node runs
@@ -19,7 +21,8 @@ use std::{
 
 use anyhow::Context as _;
 use difusor_proto::{
-    Digest, Mark, NodeId, VerifyingKey, Zone, digest,
+    Digest, Mark, NodeId, Signed, VerifyingKey, Zone, digest,
+    members::Members,
     store::{Access, replace},
     tls,
 };
@@ -117,6 +120,25 @@ impl Home {
     /// Where operators block by hand.
     pub fn control(&self) -> PathBuf {
         self.dir.join("control.sock")
+    }
+
+    /// The list of members.
+    fn members(&self) -> PathBuf {
+        self.dir.join("members.bin")
+    }
+
+    /// Reads the list of members as it was told last; `None` if it never was, or cannot be read: it is told again.
+    pub fn read_members(&self) -> Option<Signed<Members>> {
+        postcard::from_bytes(&fs::read(self.members()).ok()?).ok()
+    }
+
+    /// Keeps the list of members.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn write_members(&self, members: &Signed<Members>) -> io::Result<()> {
+        let bytes = postcard::to_stdvec(members).map_err(io::Error::other)?;
+        replace(&self.members(), &bytes, Access::Normal)
     }
 
     fn identity(&self) -> PathBuf {

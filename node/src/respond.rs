@@ -18,6 +18,7 @@ use crate::{
     digest_field::{Wanted, wanted},
     engine::Sink,
     head::{Head, Lines, Method},
+    health::page::Document,
     negotiate::{self, Coding},
     pages::{Kind, Pages},
     policy::Policy,
@@ -46,6 +47,8 @@ pub struct Scene<'a> {
     pub superseded: bool,
     /// Answers of this rank, and those behind it, are not given now.
     pub gives_up: Option<Rank>,
+    /// How the node is, for whoever asks.
+    pub health: &'a Document,
     /// Decides between the lifetimes of results: the same for requests of one connection in one second, so that HEAD
     /// and GET agree.
     pub seed: u64,
@@ -97,6 +100,12 @@ pub fn respond(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body
         Method::Options => return options(scene, head, sink),
         Method::Other => return page(scene, Kind::MethodNotAllowed, head, sink),
     }
+    // Balancers ask for an address, whatever the host is called.
+    if is_health(scene, head.path) {
+        sink.head(scene.health.status, &[&scene.health.fields, scene.tick.block(Class::Never, scene.seed)]);
+        let body = if head.method == Method::Head { Body::empty() } else { Body::new(scene.health.body.clone()) };
+        return (body, Outcome::of(scene.health.status));
+    }
     if !scene.policy.is_host(head.authority) {
         return page(scene, Kind::Misdirected, head, sink);
     }
@@ -110,6 +119,15 @@ pub fn respond(scene: &Scene<'_>, head: &Head<'_>, sink: &mut dyn Sink) -> (Body
         Some((Route::Withheld(_), about)) => page_of(scene, Some(about), Kind::Withheld, head, sink),
         Some((Route::Folder(location), about)) => folder(scene, about, location, head, sink),
         Some((Route::File(entity), about)) => file(scene, about, entity, head, sink),
+    }
+}
+
+/// True if this path is that of the node's health: the one of the site, if it has such a file, comes first.
+fn is_health(scene: &Scene<'_>, path: &[u8]) -> bool {
+    match path {
+        b"/.well-known/difusor/health" => true,
+        b"/health" => scene.site.is_none_or(|site| !matches!(site.route("health"), Some(Route::File(_)))),
+        _ => false,
     }
 }
 

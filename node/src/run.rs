@@ -1,7 +1,7 @@
 //! A running node: binds everything first, serves what it has at once, and keeps in touch.
 
 use std::{
-    net::{SocketAddr, TcpListener as Socket},
+    net::{IpAddr, SocketAddr, TcpListener as Socket},
     sync::Arc,
     thread,
     time::Duration,
@@ -9,12 +9,14 @@ use std::{
 
 use anyhow::Context as _;
 use difusor_proto::{
+    Flip, Signed,
+    members::{MAX_ADDRESSES, Reach},
     store::{Access, Round, Store, replace},
     tls,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{broadcast, oneshot},
+    sync::{broadcast, mpsc, oneshot},
     task::LocalSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use crate::{
     control::{self, Hand},
     desk::Station,
     gate::Gate,
+    health::monitor::Monitor,
     home::Home,
     http3::{self, Http3},
     insight,
@@ -34,6 +37,7 @@ use crate::{
     kernel::{self, Blocklist},
     listener::{self, Listener, ListenerConfig},
     observe::{AccessLog, Observatory, Protocol},
+    peers::{Network, Peers},
     redirect::Redirector,
     scrub::Scrub,
     serving::{Serving, unix_ms},
@@ -75,6 +79,10 @@ pub struct Node {
     blocklist: Option<Arc<Blocklist>>,
     /// While operators are answered.
     by_hand: Option<control::Serving>,
+    network: Option<Network>,
+    /// Flips that other nodes tell of.
+    told: mpsc::UnboundedReceiver<Signed<Flip>>,
+    monitor: Monitor,
     notice: Duration,
     drain: Duration,
 }
@@ -139,7 +147,25 @@ impl Node {
             door: Door::new(&config.admission, &config.proxies)?,
             overload: Overload::default(),
             rules: Some(Arc::clone(&rules)),
+            board: Arc::default(),
         };
+        let board = Arc::clone(&station.board);
+        let (flips, told) = mpsc::unbounded_channel();
+        let bound = Network::bind(config.peers, identity.node.clone(), key, &identity.tls()?, home.clone(), flips);
+        let (network, peers) = match bound {
+            Ok((network, peers)) => (Some(network), peers),
+            Err(error) => {
+                tracing::error!("no other nodes, all else works: {error:#}; set `peers` to an address that is free");
+                (None, Peers::default())
+            }
+        };
+        let peers_at = match (&config.peers_at[..], &network) {
+            ([], Some(network)) => vec![network.address()?],
+            ([], None) => Vec::new(),
+            (set, _) => set.to_vec(),
+        };
+        let mut public_at = if config.public_at.is_empty() { ready.public.clone() } else { config.public_at.clone() };
+        public_at.truncate(MAX_ADDRESSES);
         let addresses =
             if config.coordinator.is_empty() { identity.coordinator.clone() } else { config.coordinator.clone() };
         let blocklist = kernel::start_if_wanted(config, &ready, &addresses).await;
@@ -158,7 +184,7 @@ impl Node {
         });
         let sync = Arc::new(Sync {
             gate,
-            observatory,
+            observatory: Arc::clone(&observatory),
             store,
             key,
             budget: Budget::new(config.apply_memory.0),
@@ -172,8 +198,29 @@ impl Node {
             scrub: Arc::new(scrub),
             cannot_take: None.into(),
             connected: false.into(),
+            expelled: false.into(),
             door: station.door.clone(),
+            peers: peers.clone(),
+            board: Arc::clone(&board),
+            reach: Reach { peers: peers_at, public: public_at, dns: Vec::new() },
+            offset_us: 0.into(),
+            by_peers: None.into(),
         });
+        let monitor = Monitor {
+            sync: Arc::clone(&sync),
+            observatory,
+            certificates: Arc::clone(&certificates),
+            peers,
+            board,
+            overload: station.overload.clone(),
+            policy: Arc::clone(&station.policy),
+            public: ready.public.clone(),
+            preamble: config.proxy_protocol && config.proxies.includes(IpAddr::from([127, 0, 0, 1])),
+            folder: home.dir().to_owned(),
+            low_space: config.low_space.0,
+            capacity: config.capacity,
+            ending: CancellationToken::new(),
+        };
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         let (notice, drain) = (config.notice.0, config.drain.0);
         Ok(Self {
@@ -188,6 +235,9 @@ impl Node {
             sync,
             blocklist,
             by_hand,
+            network,
+            told,
+            monitor,
             notice,
             drain,
         })
@@ -206,6 +256,8 @@ impl Node {
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, http3, redirector, admin, certificates, rules, station, sync, blocklist, by_hand, .. } =
             self;
+        let (network, told, mut monitor) = (self.network, self.told, self.monitor);
+        monitor.ending = cancel.clone();
         let (notice, drain) = (self.notice, self.drain);
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
         // The status is the last to go: it says that the node drains.
@@ -220,6 +272,10 @@ impl Node {
             blocklist: blocklist.clone(),
             draining: cancel.clone(),
         };
+        // The others are told that this node ends before it closes its doors, so these go on to the end.
+        let networking = network.map(|network| tokio::spawn(network.run(over.clone())));
+        tokio::spawn(Arc::clone(&sync).obey_peers(told, closing.clone()));
+        let mut watching_over = tokio::spawn(monitor.run(over.clone()));
         if let (Some(offenders), Some(blocklist)) = (station.door.offenders(), blocklist.clone()) {
             tokio::spawn(closing.clone().run_until_cancelled_owned(hand_over(offenders.news(), blocklist)));
         }
@@ -252,6 +308,7 @@ impl Node {
             _ = &mut redirecting => Some("the redirecting listener"),
             _ = &mut status => Some("the status listener"),
             _ = &mut dialling => Some("the synchronisation"),
+            _ = &mut watching_over => Some("the watch over its health"),
         };
         let asked = cancel.is_cancelled();
         cancel.cancel();
@@ -271,6 +328,9 @@ impl Node {
         let _ = watching.await;
         over.cancel();
         drop(by_hand);
+        if let Some(networking) = networking {
+            let _ = networking.await;
+        }
         let settled = tokio::task::spawn_blocking(move || {
             let _ = behind.join();
             let _ = scrubbing.join();

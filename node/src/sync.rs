@@ -11,7 +11,10 @@ mod offenders;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -19,11 +22,13 @@ use anyhow::Context as _;
 use difusor_proto::{
     CutKey, Digest, Flip, Signed, VerifyingKey,
     clock::{ClockFilter, Exchange, Offset},
+    flip::FlipRefused,
     limits::MAX_CONTROL_FRAME,
+    members::Reach,
     process::{self, unix_us},
     store::Store,
     tls::COORDINATOR_NAME,
-    wire::{self, CloseCode, FromCoordinator, FromNode, Hello, Report},
+    wire::{self, CloseCode, FromCoordinator, FromNode, Hello, Report, Version},
 };
 use quinn::{Connection, RecvStream};
 use tokio::{
@@ -36,9 +41,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::door::Door,
     enrol::{resolve, unspecified},
-    gate::{Gate, GateError},
+    gate::{Gate, GateError, Obeyed},
+    health::page::Board,
     keep::Keep,
     observe::Observatory,
+    peers::Peers,
     scrub::Scrub,
     stage::{Budget, Stage},
 };
@@ -58,6 +65,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How long the last frames of a session may take to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a flip that another node told of waits for the coordinator's own, after its instant.
+const LATER: Duration = Duration::from_millis(500);
 
 /// Comparisons of the clock at the start of a session, close together, so that the first flip has a good one.
 const FIRST_PINGS: u32 = 4;
@@ -94,8 +104,76 @@ pub struct Sync {
     pub cannot_take: Mutex<Option<(CutKey, String)>>,
     /// True while a session is up.
     pub connected: std::sync::atomic::AtomicBool,
+    /// True if the coordinator said that this is no node of its mesh.
+    pub expelled: std::sync::atomic::AtomicBool,
     /// Knows who is banned, here and elsewhere.
     pub door: Door,
+    /// The other nodes.
+    pub peers: Peers,
+    /// How this node is.
+    pub board: Arc<Board>,
+    /// How this node is reached.
+    pub reach: Reach,
+    /// The coordinator's clock minus ours as it was measured last, microseconds.
+    pub offset_us: AtomicI64,
+    /// The last flip that was obeyed on the word of another node.
+    pub by_peers: Mutex<Option<Obeyed>>,
+}
+
+impl Sync {
+    /// Hears why the coordinator closed a connection, before it is closed from here, too.
+    fn heed(&self, connection: &Connection) {
+        let code = connection.close_reason().as_ref().and_then(CloseCode::of);
+        if code == Some(CloseCode::UnknownNode) && !self.expelled.swap(true, Relaxed) {
+            tracing::error!(
+                "the coordinator says that this machine is no node of its mesh (any more): take it out of service, or let it \
+                 join again with a new invitation, in an empty folder"
+            );
+        }
+    }
+
+    /// Tells other nodes of a flip: they may not be in touch with the coordinator.
+    fn pass_on(&self, signed: &Signed<Flip>, offset: Offset) {
+        if let Ok(flip) = signed.open(&self.key) {
+            self.peers.flip(signed.clone(), offset.to_ours(flip.at_us));
+        }
+    }
+
+    /// Obeys flips that other nodes tell of, until cancelled. While the coordinator is there, it comes first.
+    pub async fn obey_peers(
+        self: Arc<Self>,
+        mut flips: mpsc::UnboundedReceiver<Signed<Flip>>,
+        cancel: CancellationToken,
+    ) {
+        while let Some(Some(signed)) = cancel.run_until_cancelled(flips.recv()).await {
+            let Ok(flip) = signed.open(&self.key) else { continue };
+            let offset = Offset { offset_us: self.offset_us.load(Relaxed), rtt_us: 0 };
+            let at_us = offset.to_ours(flip.at_us);
+            self.peers.flip(signed.clone(), at_us);
+            let sync = Arc::clone(&self);
+            tokio::spawn(async move {
+                if sync.connected.load(Relaxed) {
+                    let wait = Duration::from_micros(at_us.saturating_sub(unix_us())).min(LATER) + LATER;
+                    tokio::time::sleep(wait).await;
+                }
+                let gate = Arc::clone(&sync.gate);
+                let obeyed = tokio::task::spawn_blocking(move || gate.obey(signed, offset)).await;
+                match obeyed {
+                    Ok(Ok(Some(obeyed))) => {
+                        tracing::info!(
+                            serial = obeyed.serial,
+                            "a flip came from another node, and not from the coordinator"
+                        );
+                        *lock(&sync.by_peers) = Some(obeyed);
+                    }
+                    // It is not here yet, or was obeyed.
+                    Ok(Ok(None) | Err(GateError::Refused(FlipRefused::Replay { .. }))) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "a flip that another node told of"),
+                    Err(error) => tracing::error!(%error, "a flip that another node told of"),
+                }
+            });
+        }
+    }
 }
 
 /// Counts of what was refused.
@@ -127,7 +205,7 @@ pub async fn run(sync: Arc<Sync>, cancel: CancellationToken) {
                 }
             }
         }
-        sync.connected.store(false, std::sync::atomic::Ordering::Relaxed);
+        sync.connected.store(false, Relaxed);
         if cancel.is_cancelled() {
             return;
         }
@@ -184,7 +262,10 @@ enum Out {
 struct Session {
     sync: Arc<Sync>,
     out: mpsc::UnboundedSender<Out>,
+    version: Version,
     clock: Mutex<ClockFilter>,
+    /// What was said last of how this node is, and of others.
+    told: Mutex<wire::Health>,
     /// Cuts that wait for blobs, by root.
     stages: Mutex<HashMap<Digest, Arc<Stage>>>,
     /// Blobs and manifests of cuts that are here which were asked for, and when.
@@ -198,6 +279,7 @@ impl Session {
         match Self::start(sync, connection).await {
             Ok((session, heard, out)) => session.serve(connection, heard, out, cancel).await,
             Err(code) => {
+                sync.heed(connection);
                 sync.refused.count(code.name());
                 code
             }
@@ -229,7 +311,8 @@ impl Session {
             Ok(None) => return Err(CloseCode::Done),
             Err(error) => return Err(error.close_code().unwrap_or(CloseCode::Done)),
         }
-        sync.connected.store(true, std::sync::atomic::Ordering::Relaxed);
+        sync.connected.store(true, Relaxed);
+        sync.expelled.store(false, Relaxed);
         let (out, mut queue) = mpsc::unbounded_channel();
         let mut writer = JoinSet::new();
         writer.spawn(async move {
@@ -241,8 +324,9 @@ impl Session {
             let _ = send.finish();
             let _ = send.stopped().await;
         });
-        let (clock, stages, asked, room) = Default::default();
-        let session = Self { sync: Arc::clone(sync), out, clock, stages, asked, room };
+        let version = Version::of_connection(connection).unwrap_or(Version::Three);
+        let (clock, told, stages, asked, room) = Default::default();
+        let session = Self { sync: Arc::clone(sync), out, version, clock, told, stages, asked, room };
         Ok((Arc::new(session), recv, writer))
     }
 
@@ -259,12 +343,16 @@ impl Session {
         let mut beat = tokio::time::interval(HEARTBEAT);
         let mut news = self.sync.door.offenders().map(|offenders| offenders.news());
         self.say_keeps().await;
+        if self.version >= Version::Four {
+            self.say(FromNode::Reach(self.sync.reach.clone()));
+        }
         (0..FIRST_PINGS).for_each(|_| self.say(FromNode::Ping { sent: unix_us() }));
         let code = loop {
             tokio::select! {
                 () = cancel.cancelled() => break CloseCode::Shutdown,
                 _ = beat.tick() => {
                     self.report();
+                    self.say_health();
                     if let Some(banned) = news.as_mut().and_then(offenders::since) {
                         self.say(FromNode::Offenders { banned });
                     }
@@ -290,8 +378,11 @@ impl Session {
                     FromCoordinator::Welcome { .. } => break CloseCode::Garbage,
                     FromCoordinator::Pong { sent, arrived, answered } => {
                         lock(&self.clock).sample(Exchange { sent, arrived, answered, back });
+                        self.sync.offset_us.store(self.offset().offset_us, Relaxed);
                     }
+                    FromCoordinator::Members(members) => self.sync.peers.members(members),
                     FromCoordinator::Flip(flip) => {
+                        self.sync.pass_on(&flip, self.offset());
                         let session = Arc::clone(&self);
                         tasks.spawn(async move { session.flip(flip).await });
                     }
@@ -321,6 +412,7 @@ impl Session {
         // What was said last, such as why a cut is refused, must arrive before the connection goes.
         let _ = self.out.send(Out::End);
         let _ = timeout(LAST_WORDS, writer.join_next()).await;
+        self.sync.heed(connection);
         code.close(connection);
         // The next session says what is on disk: everything under way must have ended by then.
         while tasks.join_next().await.is_some() {}
@@ -357,7 +449,7 @@ impl Session {
         self.obeyed(obeyed.map_err(|_| CloseCode::Done)?)
     }
 
-    fn obeyed(&self, obeyed: Result<Option<crate::gate::Obeyed>, GateError>) -> Result<(), CloseCode> {
+    fn obeyed(&self, obeyed: Result<Option<Obeyed>, GateError>) -> Result<(), CloseCode> {
         match obeyed {
             Ok(None) => Ok(()),
             Ok(Some(obeyed)) => {
@@ -366,10 +458,42 @@ impl Session {
                 self.tidy();
                 Ok(())
             }
+            Err(GateError::Refused(FlipRefused::Replay { serial, .. })) if self.was_obeyed(serial) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "a flip was not obeyed");
                 error.close_code().map_or(Ok(()), Err)
             }
+        }
+    }
+
+    /// True if this flip came sooner from another node, which is no fault of the coordinator; it is told since when.
+    fn was_obeyed(&self, serial: u64) -> bool {
+        let obeyed = lock(&self.sync.by_peers).filter(|obeyed| obeyed.serial == serial);
+        if let Some(obeyed) = obeyed {
+            let at_us = self.offset().to_theirs(obeyed.at_us);
+            self.say(FromNode::Flipped { serial, cut: obeyed.cut, at_us });
+            self.tidy();
+        }
+        obeyed.is_some()
+    }
+
+    /// Says how this node is, and whom it would send no visitors to, if that is something else than before.
+    fn say_health(&self) {
+        if self.version < Version::Four {
+            return;
+        }
+        let (health, view) = (self.sync.board.health(), self.sync.peers.view());
+        let avoids = view.all(unix_us()).into_iter().filter_map(|(member, unfit)| Some((member.node, unfit?)));
+        let avoids = avoids.filter(|(node, _)| view.me.as_ref() != Some(node));
+        let health = wire::Health {
+            condition: health.state,
+            reasons: health.reasons.iter().map(|reason| reason.name().to_owned()).collect(),
+            avoids: avoids.map(|(node, unfit)| (node, unfit.name().to_owned())).collect(),
+        };
+        let mut told = lock(&self.told);
+        if *told != health {
+            *told = health.clone();
+            self.say(FromNode::Health(health));
         }
     }
 

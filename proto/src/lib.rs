@@ -3,7 +3,7 @@
 //! Reading order along the data flow: [`label`], [`path`], [`digest`] name things; [`manifest`] lists a cut and
 //! [`sign`] proves it; [`plan`] says what a holder of one cut needs for another and [`codec`] how it travels;
 //! [`wire`] frames it over the connections that [`tls`] builds; [`store`] keeps it; [`flip`] decides what may be
-//! served. Every bound on what is accepted from outside stands in [`limits`], with its reason.
+//! served. [`members`] says who is in the mesh, and [`peer`] what nodes say to each other. Every bound on what is accepted from outside stands in [`limits`], with its reason.
 //!
 //! Nothing here depends on the coordinator or the node, and only [`store`] and [`transit`] touch disk ([`process`] asks the system how this one is).
 
@@ -20,8 +20,10 @@ pub mod label;
 pub mod limits;
 pub mod manifest;
 pub mod media;
+pub mod members;
 pub mod opened;
 pub mod path;
+pub mod peer;
 pub mod plan;
 pub mod process;
 pub mod sign;

@@ -47,6 +47,9 @@ pub const MAX_KEPT: usize = 8192;
 /// Most offenders that a node tells of at once: more than can be told apart from noise in a second.
 pub const MAX_OFFENDERS: usize = 256;
 
+/// Most nodes of a mesh, so that their list fits a control frame with four addresses of each kind.
+pub const MAX_MEMBERS: usize = 2048;
+
 /// Largest head of a pack on a stream of a node, in bytes: a name of 60, a length and a digest.
 pub const MAX_PACK_HEAD: usize = 256;
 

@@ -1,7 +1,8 @@
 //! Connections inside the mesh: QUIC with mutual TLS 1.3, and the transport parameters both ends use.
 //!
 //! One provider (aws-lc-rs), one authority (the mesh's own), two kinds of certificates: the coordinator's may only act
-//! as a server, a node's only as a client, so a stolen node key cannot play the coordinator.
+//! as a server, a node's only as a client, so a stolen node key cannot play the coordinator. Nodes take each other's
+//! certificates on both sides.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -13,14 +14,15 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
-    server::WebPkiClientVerifier,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest,
-    wire::{ALPN_ENROL, ALPN_MESH},
+    peer::{ALPN_PEER, MAX_DATAGRAM},
+    wire::{ALPN_ENROL, ALPN_MESH, ALPN_MESH_BEFORE},
 };
 
 /// The name in the coordinator's mesh certificate. It is no DNS name: who the coordinator is, the authority says.
@@ -121,7 +123,7 @@ pub fn server(identity: &Identity, congestion: Congestion) -> Result<quinn::Serv
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_single_cert(identity.chain(), identity.key())?;
-    tls.alpn_protocols = vec![ALPN_MESH.to_vec(), ALPN_ENROL.to_vec()];
+    tls.alpn_protocols = vec![ALPN_MESH.to_vec(), ALPN_MESH_BEFORE.to_vec(), ALPN_ENROL.to_vec()];
     // Early data could be played again by whoever recorded it, and nothing here needs it.
     tls.max_early_data_size = 0;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
@@ -138,8 +140,46 @@ pub fn client(identity: &Identity, congestion: Congestion) -> Result<quinn::Clie
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(identity.roots()?)
         .with_client_auth_cert(identity.chain(), identity.key())?;
-    tls.alpn_protocols = vec![ALPN_MESH.to_vec()];
+    tls.alpn_protocols = vec![ALPN_MESH.to_vec(), ALPN_MESH_BEFORE.to_vec()];
     dial(tls, congestion)
+}
+
+/// Both sides of a connection between two nodes. Each shows its node's certificate, and takes any of the mesh authority: the
+/// caller compares it with the list of members.
+///
+/// # Errors
+/// [`TlsError`] if the identity cannot be used.
+pub fn peers(identity: &Identity) -> Result<(quinn::ServerConfig, quinn::ClientConfig), TlsError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(identity.roots()?, provider()).build()?;
+    let mut server = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::clone(&verifier))
+        .with_single_cert(identity.chain(), identity.key())?;
+    server.alpn_protocols = vec![ALPN_PEER.to_vec()];
+    server.max_early_data_size = 0;
+    let mut client = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Peer(verifier)))
+        .with_client_auth_cert(identity.chain(), identity.key())?;
+    client.alpn_protocols = vec![ALPN_PEER.to_vec()];
+    let transport = Arc::new(between_peers());
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server)?));
+    server.transport_config(Arc::clone(&transport));
+    let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client)?));
+    client.transport_config(transport);
+    Ok((server, client))
+}
+
+/// Transport parameters of a connection between nodes, which mostly brings datagrams. A connection that nobody uses ends: in
+/// a large mesh, everyone talks to everyone now and then.
+fn between_peers() -> quinn::TransportConfig {
+    let mut transport = transport(Congestion::default());
+    transport
+        .keep_alive_interval(None)
+        .datagram_receive_buffer_size(Some(64 * MAX_DATAGRAM))
+        .datagram_send_buffer_size(64 * MAX_DATAGRAM);
+    transport
 }
 
 /// A machine's side before it is a node: the server must show the authority that the token names.
@@ -185,6 +225,46 @@ pub fn transport(congestion: Congestion) -> quinn::TransportConfig {
         }
     };
     transport
+}
+
+/// Accepts another node as a server, by the rules for nodes as clients: their certificates are for nothing else, so that
+/// none can play the coordinator.
+#[derive(Debug)]
+struct Peer(Arc<dyn ClientCertVerifier>);
+
+impl ServerCertVerifier for Peer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.0.verify_client_cert(end_entity, intermediates, now).map(|_| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Accepts a server whose chain holds the authority with this fingerprint and verifies under it.

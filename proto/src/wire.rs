@@ -17,6 +17,9 @@
 //!
 //! **Offenders** that nodes tell each other of: see [`offenders`].
 //!
+//! **Members.** The node says with [`FromNode::Reach`] how others reach it; the coordinator tells all nodes who is in the
+//! mesh ([`FromCoordinator::Members`]), and from then on they talk to [each other](crate::peer), too.
+//!
 //! **Flips** come on the control stream, signed; the node answers [`FromNode::Flipped`] when it serves the cut.
 //!
 //! **Non-goals.** Nothing here is secret from the other side, and nothing received is believed for having arrived on an
@@ -36,13 +39,49 @@ pub use self::{
     list::{List, ListError},
     offenders::Offender,
 };
-use crate::{CutKey, Digest, Flip, Mark, MeshId, NodeId, Signed, VerifyingKey, Zone, codec::Coding, store::PackName};
+use crate::{
+    CutKey, Digest, Flip, Mark, MeshId, NodeId, Signed, VerifyingKey, Zone,
+    codec::Coding,
+    members::{Members, Reach},
+    peer::Condition,
+    store::PackName,
+};
 
-/// ALPN of the mesh protocol. A new version gets a new number.
-pub const ALPN_MESH: &[u8] = b"difusor/3";
+/// ALPN of the mesh protocol. A new version gets a new number. Coordinators and nodes speak the last two, so that a mesh is
+/// upgraded one machine at a time: see [`Version`].
+pub const ALPN_MESH: &[u8] = b"difusor/4";
+
+/// ALPN of the version before.
+pub const ALPN_MESH_BEFORE: &[u8] = b"difusor/3";
 
 /// ALPN of enrolment.
 pub const ALPN_ENROL: &[u8] = b"difusor-enrol/1";
+
+/// Which version of the protocol a connection speaks. Frames that came later than it are not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// Without peers.
+    Three,
+    /// With [`FromNode::Reach`], [`FromNode::Health`] and [`FromCoordinator::Members`].
+    Four,
+}
+
+impl Version {
+    /// Of an ALPN; `None` if it is not of the mesh protocol.
+    pub fn of(alpn: &[u8]) -> Option<Self> {
+        match alpn {
+            ALPN_MESH => Some(Self::Four),
+            ALPN_MESH_BEFORE => Some(Self::Three),
+            _ => None,
+        }
+    }
+
+    /// Of a connection whose handshake is done.
+    pub fn of_connection(connection: &quinn::Connection) -> Option<Self> {
+        let data = connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?;
+        Self::of(&data.protocol?)
+    }
+}
 
 /// Everything a node says on the control stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,6 +149,21 @@ pub enum FromNode {
         /// Who.
         banned: Vec<Offender>,
     },
+    /// How the node is reached, after the hello and whenever it changes. Since [`Version::Four`].
+    Reach(Reach),
+    /// How it is, and what it makes of the others; whenever that changes. Since [`Version::Four`].
+    Health(Health),
+}
+
+/// How a node is, and what it makes of others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// How it is.
+    pub condition: Condition,
+    /// Why, for people.
+    pub reasons: Vec<String>,
+    /// Nodes that it would send no visitors to, at most [`crate::limits::MAX_MEMBERS`], and why.
+    pub avoids: Vec<(NodeId, String)>,
 }
 
 /// Who dials, and what it has.
@@ -184,6 +238,8 @@ pub enum FromCoordinator {
         /// Who.
         banned: Vec<Offender>,
     },
+    /// Who is in the mesh. Since [`Version::Four`].
+    Members(Signed<Members>),
 }
 
 /// Opens a delta stream.

@@ -32,7 +32,10 @@ impl Newcomer {
     /// What the disk gives.
     pub fn new(program: &str, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        fs::write(dir.join("node.toml"), "public = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n")?;
+        fs::write(
+            dir.join("node.toml"),
+            "public = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\npeers = \"127.0.0.1:0\"\n",
+        )?;
         Ok(Self { program: program.into(), dir: dir.into(), child: None })
     }
 

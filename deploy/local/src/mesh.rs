@@ -385,7 +385,7 @@ async fn enrol(options: &Options, client: &Client, zone: &Zone, i: usize) -> any
             Ports::Free => (ports::reserve()?, ports::reserve()?),
         };
         process.configure(&format!(
-            "public = [\"127.0.0.1:{public}\"]\nadmin = \"127.0.0.1:{admin}\"\n{}\n",
+            "public = [\"127.0.0.1:{public}\"]\nadmin = \"127.0.0.1:{admin}\"\npeers = \"127.0.0.1:{admin}\"\n{}\n",
             options.node_config
         ))?;
         let invitation = client.invite(zone).await?;

@@ -3,7 +3,14 @@
 //! Whoever accepts asks here before it spends anything, and says here what connections were found to do. Refusing costs
 //! less than the system spent on the connection already.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use super::{
     budgets::{Budgets, BudgetsConfig, NothingError},
@@ -18,6 +25,8 @@ pub enum Unwelcome {
     Banned,
     /// Its source, or the network of that, opens connections faster than it may.
     Hasty,
+    /// What is served here is older than what others serve: another node is tried.
+    Behind,
 }
 
 /// Shared by all threads. By default it is open to everyone, without limits.
@@ -25,6 +34,7 @@ pub enum Unwelcome {
 pub struct Door {
     budgets: Option<Arc<Budgets>>,
     offenders: Option<Arc<Offenders>>,
+    is_behind: Arc<AtomicBool>,
 }
 
 impl Door {
@@ -36,7 +46,7 @@ impl Door {
         let budgets = Budgets::new(config)?;
         let terms = Terms { first: config.ban, longest: config.longest_ban, connections: config.connection_rate()? };
         let offenders = Offenders::new(terms, vec![config.exempt.clone(), proxies.clone()]);
-        Ok(Self { budgets: Some(Arc::new(budgets)), offenders: Some(Arc::new(offenders)) })
+        Ok(Self { budgets: Some(Arc::new(budgets)), offenders: Some(Arc::new(offenders)), is_behind: Arc::default() })
     }
 
     /// What one source may ask for; `None` is as much as it likes.
@@ -54,6 +64,17 @@ impl Door {
         self.offenders.as_ref().is_some_and(|offenders| offenders.is_banned(address, now))
     }
 
+    /// From now on nobody is let in but who is on this machine, or everyone again: whoever was shown a newer cut elsewhere must
+    /// not be shown an older one here.
+    pub fn turn_away(&self, is_behind: bool) {
+        self.is_behind.store(is_behind, Relaxed);
+    }
+
+    /// True while nobody is let in.
+    pub fn turns_away(&self) -> bool {
+        self.is_behind.load(Relaxed)
+    }
+
     /// Lets a connection in from an address that is known to be its own.
     ///
     /// # Errors
@@ -61,6 +82,9 @@ impl Door {
     pub fn enter(&self, address: IpAddr, now: Instant) -> Result<(), Unwelcome> {
         if self.is_banned(address, now) {
             return Err(Unwelcome::Banned);
+        }
+        if self.turns_away() && !address.to_canonical().is_loopback() {
+            return Err(Unwelcome::Behind);
         }
         if self.budgets.as_ref().is_some_and(|budgets| budgets.connect(address, now).is_err()) {
             if let Some(offenders) = &self.offenders {
@@ -94,6 +118,10 @@ mod tests {
         let now = Instant::now();
         let entered = (0..10).filter(|_| door.enter(one, now).is_ok()).count();
         assert_eq!((entered, door.enter(one, now)), (3, Err(Unwelcome::Hasty)));
+        assert_eq!(door.enter(other, now), Ok(()));
+        door.turn_away(true);
+        assert_eq!((door.enter(other, now), door.enter(here, now)), (Err(Unwelcome::Behind), Ok(())));
+        door.turn_away(false);
         assert_eq!(door.enter(other, now), Ok(()));
         assert!((0..100).all(|_| door.enter(here, now).is_ok()));
         // Deaf: thirty refusals and one more.

@@ -117,6 +117,7 @@ impl Front {
         match unwelcome {
             Unwelcome::Banned => &self.counters.banned,
             Unwelcome::Hasty => &self.counters.hasty,
+            Unwelcome::Behind => &self.counters.refused,
         }
     }
 

@@ -166,7 +166,7 @@ impl Tally {
         add(&self.closed, 1);
     }
 
-    /// A connection was closed at once because too many were open. It counts as neither opened nor closed.
+    /// A connection was closed at once because too many were open, or because another node has what is newer. It counts as neither opened nor closed.
     pub fn refused(&self) {
         add(&self.refused, 1);
     }
@@ -183,6 +183,7 @@ impl Tally {
         match unwelcome {
             Unwelcome::Banned => self.banned(),
             Unwelcome::Hasty => self.hasty(),
+            Unwelcome::Behind => self.refused(),
         }
     }
 

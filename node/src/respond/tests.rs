@@ -7,6 +7,7 @@ use difusor_proto::Digest;
 use super::*;
 use crate::{
     head::Field,
+    health::Health,
     site::fixture::{
         Cut, Fixture, Package,
         answer::{Answer, decode},
@@ -32,6 +33,9 @@ const LATER: &str = "Mon, 07 Jun 2021 01:40:01 GMT";
 
 /// Two hours after the cut.
 const NOW: u64 = 1_623_037_200_000;
+
+/// A node that is well.
+static WELL: LazyLock<Document> = LazyLock::new(|| Document::of(&Health::default()));
 
 /// A cut, on disk.
 struct World {
@@ -107,8 +111,16 @@ impl Setting {
     /// The answer to a head, with what holds of every answer.
     fn answer(&self, head: &Head<'_>) -> Answer {
         let Self { site, policy, tick, pages, seed } = self;
-        let scene =
-            Scene { site: site.as_deref(), policy, tick, pages, superseded: false, gives_up: None, seed: *seed };
+        let scene = Scene {
+            site: site.as_deref(),
+            policy,
+            tick,
+            pages,
+            superseded: false,
+            gives_up: None,
+            health: &WELL,
+            seed: *seed,
+        };
         let mut answer = Answer::default();
         let (body, outcome) = respond(&scene, head, &mut answer);
         let answer = answer.with(body);

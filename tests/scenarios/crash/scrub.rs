@@ -193,7 +193,7 @@ async fn a_file_that_is_nowhere_is_withheld_until_the_coordinator_is_back() {
     until("the file is withheld", async || status(&rig).await.withheld == 1).await;
     let admin = rig.mesh.nodes[0].admin;
     let answer = health(admin).await;
-    assert!(answer.contains(" 503 ") && answer.contains("degraded"), "{answer}");
+    assert!(answer.contains(" 503 ") && answer.contains("withheld"), "{answer}");
     assert_eq!(status(&rig).await.wanted, 1);
     let mut connection = rig.mesh.open(&rig.mesh.nodes[0], Protocol::H1).await.unwrap();
     for (name, digest) in rig.truth.of(&cut.label.to_string()).unwrap().iter() {

@@ -184,7 +184,16 @@ fn lifetimes_follow_the_cadence_and_the_bounds() {
 #[test]
 fn pages_of_the_site_are_told_apart() {
     let Setting { site, policy, tick, pages, seed } = &*USUAL;
-    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, gives_up: None, seed: *seed };
+    let scene = Scene {
+        site: site.as_deref(),
+        policy,
+        tick,
+        pages,
+        superseded: false,
+        gives_up: None,
+        health: &WELL,
+        seed: *seed,
+    };
     for (path, field, is_page) in [
         ("/", None, true),
         ("/sub/", None, true),
@@ -210,7 +219,16 @@ fn pages_of_the_site_are_told_apart() {
 #[test]
 fn what_draws_a_page_comes_first() {
     let Setting { site, policy, tick, pages, seed } = &*USUAL;
-    let scene = Scene { site: site.as_deref(), policy, tick, pages, superseded: false, gives_up: None, seed: *seed };
+    let scene = Scene {
+        site: site.as_deref(),
+        policy,
+        tick,
+        pages,
+        superseded: false,
+        gives_up: None,
+        health: &WELL,
+        seed: *seed,
+    };
     let urgency = |path: &str, range: &[u8]| {
         let mut head = Head { path: path.as_bytes(), ..Head::default() };
         head.push(Field::Range, range);

@@ -1,0 +1,91 @@
+//! `status`: the cut that is served, every node, and what is wrong.
+
+use std::{fmt::Write as _, time::Duration};
+
+use anyhow::Context as _;
+use difusor_proto::CutKey;
+
+use crate::{
+    client::Client,
+    fleet::{Fleet, NodeView},
+};
+
+/// How often `--watch` looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Goes to the top left, and clears the screen from there (ECMA-48).
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+pub(super) async fn run(client: &Client, json: bool, watch: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(&client.status().await?).context("printing")?);
+        return Ok(());
+    }
+    print!("{}", text(&client.status().await?)?);
+    while watch {
+        tokio::time::sleep(LOOK).await;
+        // A coordinator that is started anew is waited for.
+        let shown = match client.status().await {
+            Ok(fleet) => text(&fleet)?,
+            Err(error) => format!("{error}\n"),
+        };
+        print!("{CLEAR}{shown}");
+    }
+    Ok(())
+}
+
+/// What a node is, in a word or some.
+fn health(seen: &NodeView) -> String {
+    let own = match &seen.health {
+        _ if !seen.connected => "?".to_owned(),
+        None => "-".to_owned(),
+        Some(health) if health.reasons.is_empty() => health.condition.name().to_owned(),
+        Some(health) => format!("{}: {}", health.condition.name(), health.reasons.join(", ")),
+    };
+    if seen.drained && !own.contains("drained") { format!("{own} (to be drained)") } else { own }
+}
+
+fn text(fleet: &Fleet) -> anyhow::Result<String> {
+    let name = |cut: Option<CutKey>| cut.map_or("-".into(), |cut| format!("{} ({})", cut.seq, cut.label));
+    let mut text = String::new();
+    writeln!(text, "serving {}   rolling out {}", name(fleet.current), name(fleet.target))?;
+    writeln!(
+        text,
+        "{:<16} {:<14} {:<5} {:<22} {:<22} {:>8} {:>9}  health",
+        "node", "zone", "up", "serves", "staged", "rtt ms", "rss MiB"
+    )?;
+    for (node, seen) in &fleet.nodes {
+        let report = seen.report.clone().unwrap_or_default();
+        let up = if seen.connected { "yes" } else { "NO" };
+        let (rtt, rss) = (report.rtt_us / 1000, report.rss >> 20);
+        let (serves, staged) = (name(seen.serves), name(seen.staged));
+        let health = health(seen);
+        writeln!(text, "{node:<16} {:<14} {up:<5} {serves:<22} {staged:<22} {rtt:>8} {rss:>9}  {health}", seen.zone)?;
+    }
+    for (node, seen) in fleet.nodes.iter().filter(|(_, seen)| seen.connected) {
+        for (other, why) in seen.health.iter().flat_map(|health| &health.avoids) {
+            writeln!(text, "{node} sends nobody to {other}: {why}")?;
+        }
+    }
+    for seen in &fleet.replicas {
+        let since = jiff::Timestamp::from_millisecond(i64::try_from(seen.since_ms)?)?;
+        let missing = match seen.missing {
+            0 => "complete".to_owned(),
+            packs => format!("{packs} MISSING ({} MiB)", seen.missing_bytes >> 20),
+        };
+        writeln!(
+            text,
+            "replica {}: {} packs held ({} MiB), {missing}, since {since:.0}",
+            seen.to,
+            seen.held,
+            seen.bytes >> 20
+        )?;
+        if let Some(error) = &seen.last_error {
+            writeln!(text, "  last attempt: {error}")?;
+        }
+    }
+    for (reason, count) in &fleet.refused {
+        writeln!(text, "refused {reason}: {count}")?;
+    }
+    Ok(text)
+}

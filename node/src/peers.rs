@@ -1,0 +1,631 @@
+//! The node among the other nodes: who is there, how they are, and what they tell, with or without a coordinator.
+//!
+//! One task owns it all. It takes what connections bring ([`link`]), feeds failure detection ([`swim`]), and shows what
+//! follows as a [`View`], which others only read. Connections are made when something is to be sent, and end when nobody
+//! uses them. Who may connect is said by the list of members: its digest of the certificate, and nothing else, makes a
+//! node.
+
+mod link;
+pub mod swim;
+pub mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use difusor_proto::{
+    Digest, Flip, NodeId, Signed, VerifyingKey,
+    clock::{ClockFilter, Exchange},
+    members::Members,
+    peer::{Condition, Datagram, News, State, What, Witness},
+    process::unix_us,
+    tls,
+    wire::CloseCode,
+};
+use quinn::{Connection, Endpoint};
+use rustls_pki_types::CertificateDer;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::view::{Unfit, View};
+use self::{
+    link::{Link, Numbers},
+    swim::{Output, Swim},
+};
+use crate::home::Home;
+
+/// A handshake takes a round trip, or two with an address to be proven; on a path that loses a third, some more.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+
+/// Handshakes under way at once.
+const MAX_HANDSHAKES: usize = 256;
+
+/// Packets that wait for a connection: what comes later says more.
+const WAITING: usize = 8;
+
+/// How often the time is asked for, and those who are not there are greeted.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Beats after which what is known of this node is told again, for those who missed it.
+const REPEAT: u32 = 10;
+
+/// The least number of clocks that say whether this one is wrong: one could be wrong itself.
+const CLOCKS: usize = 2;
+
+/// What others tell this task.
+enum Order {
+    Members(Signed<Members>),
+    State(Mood),
+    Witness(NodeId, bool),
+    Flip(Signed<Flip>, u64),
+}
+
+/// What this node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mood {
+    /// How it is.
+    pub condition: Condition,
+    /// Why, as bits.
+    pub reasons: u32,
+    /// Serial of the last flip it obeyed.
+    pub serial: u64,
+    /// Number of the cut it serves.
+    pub seq: u64,
+    /// Number of the newest cut on disk.
+    pub staged: u64,
+    /// What is left of its capacity.
+    pub headroom: u8,
+}
+
+/// For everyone else in the process.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    view: Arc<ArcSwap<View>>,
+    orders: Option<mpsc::UnboundedSender<Order>>,
+}
+
+impl Default for Peers {
+    /// Alone.
+    fn default() -> Self {
+        Self { view: Arc::default(), orders: None }
+    }
+}
+
+impl Peers {
+    /// What is known now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// The coordinator says who is in the mesh.
+    pub fn members(&self, members: Signed<Members>) {
+        self.order(Order::Members(members));
+    }
+
+    /// This node says how it is.
+    pub fn say(&self, mood: Mood) {
+        self.order(Order::State(mood));
+    }
+
+    /// This node asked another over its public address.
+    pub fn witness(&self, about: NodeId, is_well: bool) {
+        self.order(Order::Witness(about, is_well));
+    }
+
+    /// A flip came, for this instant by the clock of this node, Unix microseconds. The others are told.
+    pub fn flip(&self, flip: Signed<Flip>, at_us: u64) {
+        self.order(Order::Flip(flip, at_us));
+    }
+
+    fn order(&self, order: Order) {
+        // Without peers, nobody hears it.
+        let _ = self.orders.as_ref().map(|orders| orders.send(order));
+    }
+}
+
+/// What comes from connections.
+enum Event {
+    /// A connection to or from that node is there.
+    Linked(NodeId, Connection),
+    /// None could be made.
+    Failed(NodeId),
+    /// A packet of failure detection.
+    Swim(NodeId, Bytes),
+    /// What the time is there.
+    Clock(NodeId, Exchange),
+}
+
+/// What the acceptor and the connections share.
+struct Shared {
+    me: NodeId,
+    key: VerifyingKey,
+    members: ArcSwapOption<Members>,
+    events: mpsc::Sender<Event>,
+}
+
+/// A node's end of all connections to others, bound and not running yet.
+pub struct Network {
+    endpoint: Endpoint,
+    client: quinn::ClientConfig,
+    shared: Arc<Shared>,
+    events: mpsc::Receiver<Event>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    view: Arc<ArcSwap<View>>,
+    flips: mpsc::UnboundedSender<Signed<Flip>>,
+    home: Home,
+}
+
+impl Network {
+    /// Binds `bind` (UDP). Flips that other nodes tell of go to `flips`.
+    ///
+    /// # Errors
+    /// If the address is taken, or the identity cannot be used.
+    pub fn bind(
+        bind: SocketAddr,
+        me: NodeId,
+        key: VerifyingKey,
+        identity: &tls::Identity,
+        home: Home,
+        flips: mpsc::UnboundedSender<Signed<Flip>>,
+    ) -> anyhow::Result<(Self, Peers)> {
+        let (server, client) = tls::peers(identity)?;
+        let endpoint = Endpoint::server(server, bind).with_context(|| format!("binding UDP {bind} for other nodes"))?;
+        let (events, heard) = mpsc::channel(1024);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let members = home.read_members().and_then(|signed| signed.open(&key).ok()).filter(|list| list.check().is_ok());
+        let view = View { me: Some(me.clone()), members: members.map(Arc::new), ..View::default() };
+        let shared = Shared { me, key, members: ArcSwapOption::new(view.members.clone()), events };
+        let view = Arc::new(ArcSwap::from_pointee(view));
+        let peers = Peers { view: Arc::clone(&view), orders: Some(orders) };
+        let shared = Arc::new(shared);
+        Ok((Self { endpoint, client, shared, events: heard, orders: ordered, view, flips, home }, peers))
+    }
+
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// What the system gives.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Runs until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let Self { endpoint, client, shared, mut events, mut orders, view, flips, home } = self;
+        let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&shared), cancel.clone()));
+        let begun = Instant::now();
+        let boot = unix_us();
+        let mut node = Node {
+            swim: Swim::new(shared.me.clone(), boot, shared.key, rand::random()),
+            known: View::clone(&view.load()),
+            links: HashMap::new(),
+            waiting: HashMap::new(),
+            again: BTreeMap::new(),
+            count: 0,
+            clocks: HashMap::new(),
+            version: (boot, 0),
+            mood: None,
+            said: HashMap::new(),
+            beats: 0,
+            begun,
+            endpoint,
+            client,
+            shared,
+            view,
+            flips,
+            home,
+        };
+        node.enlist();
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            let due = node.due();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(order) = orders.recv() => node.obey(order),
+                Some(event) = events.recv() => node.hear(event),
+                () = sleep_until(due.into()) => node.tick(),
+                _ = beat.tick() => node.beat(),
+            }
+            node.show();
+        }
+        let last = node.swim.leave(node.now());
+        node.carry_out(last);
+        // The last packets go out before the connections do.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        node.endpoint.close((CloseCode::Shutdown as u32).into(), CloseCode::Shutdown.name().as_bytes());
+        let _ = timeout(Duration::from_secs(1), node.endpoint.wait_idle()).await;
+        let _ = accepting.await;
+    }
+}
+
+/// The state of the task.
+struct Node {
+    swim: Swim,
+    known: View,
+    links: HashMap<NodeId, Link>,
+    /// Packets for nodes that a connection is being made to.
+    waiting: HashMap<NodeId, VecDeque<Bytes>>,
+    /// Datagrams to be sent once more, by their times and a count.
+    again: BTreeMap<(Instant, u64), (NodeId, Bytes)>,
+    count: u64,
+    clocks: HashMap<NodeId, ClockFilter>,
+    version: (u64, u32),
+    mood: Option<Mood>,
+    /// What was said of others.
+    said: HashMap<NodeId, bool>,
+    beats: u32,
+    begun: Instant,
+    endpoint: Endpoint,
+    client: quinn::ClientConfig,
+    shared: Arc<Shared>,
+    view: Arc<ArcSwap<View>>,
+    flips: mpsc::UnboundedSender<Signed<Flip>>,
+    home: Home,
+}
+
+impl Node {
+    /// Microseconds since the start: failure detection must not depend on a clock that is set.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// When something is to be done.
+    fn due(&self) -> Instant {
+        let timer = self.swim.next().map(|at| self.begun + Duration::from_micros(at));
+        let again = self.again.keys().next().map(|(at, _)| *at);
+        timer.into_iter().chain(again).min().unwrap_or_else(|| Instant::now() + BEAT)
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Members(signed) => self.members(&signed),
+            Order::State(mood) => {
+                if self.mood.as_ref() != Some(&mood) {
+                    self.mood = Some(mood);
+                    self.tell_state();
+                }
+            }
+            Order::Witness(about, is_well) => {
+                if self.said.insert(about.clone(), is_well) != Some(is_well) {
+                    self.tell_witness(about, is_well);
+                }
+            }
+            Order::Flip(flip, at_us) => {
+                self.instant(&flip, at_us);
+                self.tell(News::Flip(flip));
+            }
+        }
+    }
+
+    fn members(&mut self, signed: &Signed<Members>) {
+        let list = match signed.open(&self.shared.key) {
+            Ok(list) => list,
+            Err(error) => return tracing::error!(%error, "a list of members that is not this mesh's"),
+        };
+        let newest = self.known.members.as_ref().map_or(0, |members| members.serial);
+        if let Err(error) = list.check() {
+            return tracing::error!(%error, "a list of members");
+        }
+        if list.serial <= newest && self.known.members.is_some() {
+            return;
+        }
+        if let Err(error) = self.home.write_members(signed) {
+            tracing::warn!(%error, "the list of members is not kept: after a restart this node waits for the coordinator");
+        }
+        if list.get(&self.shared.me).is_none() {
+            tracing::error!("this node is not in the mesh any more: remove it, or let it join again");
+        }
+        self.known.members = Some(Arc::new(list));
+        self.shared.members.store(self.known.members.clone());
+        self.enlist();
+    }
+
+    /// Takes up the list of members.
+    fn enlist(&mut self) {
+        let Some(members) = self.known.members.clone() else { return };
+        let others = members.nodes.iter().map(|member| member.node.clone()).filter(|node| *node != self.shared.me);
+        let others: BTreeSet<NodeId> = others.collect();
+        self.known.states.retain(|node, _| members.get(node).is_some());
+        self.known.witnesses.retain(|node, _| members.get(node).is_some());
+        self.links.retain(|node, link| {
+            let is_in = others.contains(node);
+            if !is_in {
+                CloseCode::UnknownNode.close(&link.connection);
+            }
+            is_in
+        });
+        self.clocks.retain(|node, _| others.contains(node));
+        let mut everyone = others.clone();
+        everyone.insert(self.shared.me.clone());
+        let now = self.now();
+        let outputs = self.swim.set_members(everyone, now);
+        self.carry_out(outputs);
+        self.greet();
+    }
+
+    /// Says hello to some of those who are not there.
+    fn greet(&mut self) {
+        let Some(members) = self.known.members.clone() else { return };
+        let away = members.nodes.iter().filter(|member| {
+            member.node != self.shared.me && !self.known.alive.contains(&member.node) && !member.reach.peers.is_empty()
+        });
+        let mut away: Vec<NodeId> = away.map(|member| member.node.clone()).collect();
+        // Some at a time, others each time.
+        let at = usize::try_from(self.beats).unwrap_or(0) % away.len().max(1);
+        away.rotate_left(at);
+        away.truncate(3);
+        let now = self.now();
+        let outputs = self.swim.greet(&away, now);
+        self.carry_out(outputs);
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Linked(node, connection) => {
+                let mut link = Link::new(connection);
+                for packet in self.waiting.remove(&node).unwrap_or_default() {
+                    let copies = link.send(What::Swim(&packet), Instant::now());
+                    self.send_again(&node, copies);
+                }
+                self.links.insert(node, link);
+            }
+            Event::Failed(node) => drop(self.waiting.remove(&node)),
+            Event::Swim(node, packet) => {
+                let now = self.now();
+                let outputs = self.swim.receive(&node, &packet, now);
+                self.carry_out(outputs);
+            }
+            Event::Clock(node, exchange) => self.clocks.entry(node).or_default().sample(exchange),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        let outputs = self.swim.tick(now);
+        self.carry_out(outputs);
+        let instant = Instant::now();
+        while let Some(first) = self.again.first_entry().filter(|first| first.key().0 <= instant) {
+            let (node, bytes) = first.remove();
+            if let Some(link) = self.links.get(&node) {
+                link.again(&bytes);
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        self.beats = self.beats.wrapping_add(1);
+        self.links.retain(|_, link| !link.is_closed());
+        for link in self.links.values_mut() {
+            let _ = link.send(What::Ping { sent: unix_us() }, Instant::now());
+        }
+        self.greet();
+        if self.beats.is_multiple_of(REPEAT) {
+            self.tell_state();
+            let ill: Vec<_> =
+                self.said.iter().filter(|(_, is_well)| !**is_well).map(|(node, _)| node.clone()).collect();
+            ill.into_iter().for_each(|node| self.tell_witness(node, false));
+        }
+        let offsets = self.clocks.iter().filter(|(node, _)| self.known.alive.contains(*node));
+        let mut offsets: Vec<i64> = offsets.filter_map(|(_, filter)| Some(filter.best()?.offset_us)).collect();
+        offsets.sort_unstable();
+        self.known.clock =
+            offsets.get(offsets.len() / 2).filter(|_| offsets.len() >= CLOCKS).map(|at| (*at, offsets.len()));
+    }
+
+    fn next_version(&mut self) -> (u64, u32) {
+        self.version.1 += 1;
+        self.version
+    }
+
+    fn tell_state(&mut self) {
+        let Some(mood) = self.mood.clone() else { return };
+        let Mood { condition, reasons, serial, seq, staged, headroom } = mood;
+        let (node, version) = (self.shared.me.clone(), self.next_version());
+        let state = State { node, version, condition, reasons, serial, seq, staged, headroom };
+        self.tell(News::State(state));
+    }
+
+    fn tell_witness(&mut self, about: NodeId, is_well: bool) {
+        let (by, version) = (self.shared.me.clone(), self.next_version());
+        self.tell(News::Witness(Witness { about, by, version, is_well }));
+    }
+
+    fn tell(&mut self, news: News) {
+        let now = self.now();
+        let outputs = self.swim.tell(&news, now);
+        self.carry_out(outputs);
+    }
+
+    /// Notes when the last flip is to be obeyed.
+    fn instant(&mut self, flip: &Signed<Flip>, at_us: u64) {
+        if let Ok(flip) = flip.open(&self.shared.key)
+            && self.known.flip.is_none_or(|(serial, _)| flip.serial > serial)
+        {
+            self.known.flip = Some((flip.serial, at_us));
+        }
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Send(node, packet) => self.send(node, packet),
+                Output::Up(node) => {
+                    tracing::info!(%node, "another node is there");
+                    self.known.alive.insert(node);
+                    // It may know nothing yet.
+                    self.tell_state();
+                }
+                Output::Down(node) => {
+                    tracing::warn!(%node, "another node is gone");
+                    self.known.alive.remove(&node);
+                    self.clocks.remove(&node);
+                    if let Some(link) = self.links.remove(&node) {
+                        CloseCode::Silent.close(&link.connection);
+                    }
+                }
+                Output::News(News::State(state)) => {
+                    self.known.states.insert(state.node.clone(), state);
+                }
+                Output::News(News::Witness(told)) => {
+                    self.known.witnesses.entry(told.about).or_default().insert(told.by, told.is_well);
+                }
+                // If nobody takes it, the node ends.
+                Output::News(News::Flip(flip)) => drop(self.flips.send(flip)),
+            }
+        }
+    }
+
+    fn send(&mut self, node: NodeId, packet: Bytes) {
+        if let Some(link) = self.links.get_mut(&node).filter(|link| !link.is_closed()) {
+            let copies = link.send(What::Swim(&packet), Instant::now());
+            return self.send_again(&node, copies);
+        }
+        let is_dialling = self.waiting.contains_key(&node);
+        let waiting = self.waiting.entry(node.clone()).or_default();
+        waiting.push_back(packet);
+        if waiting.len() > WAITING {
+            waiting.pop_front();
+        }
+        if !is_dialling {
+            let (endpoint, client, shared) = (self.endpoint.clone(), self.client.clone(), Arc::clone(&self.shared));
+            tokio::spawn(async move {
+                let event = match timeout(HANDSHAKE, dial(&endpoint, client, &shared, &node)).await {
+                    Ok(Ok(connection)) => {
+                        listen(Arc::clone(&shared), node.clone(), connection.clone());
+                        Event::Linked(node, connection)
+                    }
+                    Ok(Err(error)) => {
+                        tracing::debug!(%node, error = format!("{error:#}"), "no connection to another node");
+                        Event::Failed(node)
+                    }
+                    Err(_) => Event::Failed(node),
+                };
+                let _ = shared.events.send(event).await;
+            });
+        }
+    }
+
+    fn send_again(&mut self, node: &NodeId, copies: Vec<(Instant, Bytes)>) {
+        for (at, bytes) in copies {
+            self.count += 1;
+            self.again.insert((at, self.count), (node.clone(), bytes));
+        }
+    }
+
+    /// Shows what is known, if it is something else than before.
+    fn show(&self) {
+        if *self.view.load_full() != self.known {
+            self.view.store(Arc::new(self.known.clone()));
+        }
+    }
+}
+
+/// Connects to a node at any of its addresses.
+async fn dial(
+    endpoint: &Endpoint,
+    client: quinn::ClientConfig,
+    shared: &Shared,
+    node: &NodeId,
+) -> anyhow::Result<Connection> {
+    let members = shared.members.load_full().context("no members")?;
+    let member = members.get(node).context("no member")?;
+    let is_four = endpoint.local_addr()?.is_ipv4();
+    let mut problem = anyhow::anyhow!("it has no address that this node can reach");
+    for address in member.reach.peers.iter().filter(|address| !is_four || address.is_ipv4()) {
+        // The name says nothing: who it is, the digest of its certificate does.
+        match endpoint.connect_with(client.clone(), *address, "node.difusor.internal")?.await {
+            Ok(connection) if shared.who(&connection).as_ref() == Some(node) => return Ok(connection),
+            Ok(connection) => {
+                CloseCode::UnknownNode.close(&connection);
+                problem = anyhow::anyhow!("{address} is another node");
+            }
+            Err(error) => problem = anyhow::anyhow!("{address}: {error}"),
+        }
+    }
+    Err(problem)
+}
+
+impl Shared {
+    /// The member that shows this certificate.
+    fn who(&self, connection: &Connection) -> Option<NodeId> {
+        let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        let certificate = Digest::of(chain.first()?);
+        let members = self.members.load_full()?;
+        members.find(&certificate).map(|member| member.node.clone()).filter(|node| *node != self.me)
+    }
+}
+
+async fn accept(endpoint: Endpoint, shared: Arc<Shared>, cancel: CancellationToken) {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    loop {
+        let incoming = tokio::select! {
+            () = cancel.cancelled() => return,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { return };
+        let is_known = shared.members.load().as_ref().is_some_and(|members| {
+            let from = incoming.remote_address().ip().to_canonical();
+            members.nodes.iter().any(|member| member.reach.peers.iter().any(|at| at.ip().to_canonical() == from))
+        });
+        // Whoever is not where a member is shows first that its address is its own (RFC 9000 section 8.1.2).
+        if !is_known && !incoming.remote_address_validated() && incoming.may_retry() {
+            let _ = incoming.retry();
+            continue;
+        }
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let shaken = timeout(HANDSHAKE, incoming).await;
+            drop(permit);
+            let Ok(Ok(connection)) = shaken else { return };
+            let Some(node) = shared.who(&connection) else {
+                tracing::debug!(from = %connection.remote_address(), "a certificate of no member");
+                return CloseCode::UnknownNode.close(&connection);
+            };
+            listen(Arc::clone(&shared), node.clone(), connection.clone());
+            let _ = shared.events.send(Event::Linked(node, connection)).await;
+        });
+    }
+}
+
+/// Takes what comes on a connection, until it ends.
+fn listen(shared: Arc<Shared>, node: NodeId, connection: Connection) {
+    tokio::spawn(async move {
+        let mut numbers = Numbers::default();
+        while let Ok(bytes) = connection.read_datagram().await {
+            let arrived = unix_us();
+            let Ok(datagram) = postcard::from_bytes::<Datagram<'_>>(&bytes) else {
+                return CloseCode::Garbage.close(&connection);
+            };
+            let event = match datagram.what {
+                What::Swim(_) if !numbers.is_new(datagram.number) => continue,
+                What::Swim(packet) => Event::Swim(node.clone(), bytes.slice_ref(packet)),
+                What::Ping { sent } => {
+                    let what = What::Pong { sent, arrived, answered: unix_us() };
+                    let answer = postcard::to_stdvec(&Datagram { number: datagram.number, what });
+                    let _ = answer.map(|answer| connection.send_datagram(answer.into()));
+                    continue;
+                }
+                What::Pong { sent, arrived: there, answered } => {
+                    Event::Clock(node.clone(), Exchange { sent, arrived: there, answered, back: arrived })
+                }
+            };
+            if shared.events.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,248 @@
+//! What a node knows of all others, and who of them should be sent visitors: pure.
+//!
+//! A node is fit if it is there, says of itself that it is well, is not behind the others, and is not found to be deaf by
+//! those who ask it over its public address. No single voice takes a node out: that it is gone is found by SWIM, in which
+//! others ask for whoever asks; that it is deaf takes two, or the only other one there is. If all are old, nobody is behind.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use difusor_proto::{
+    NodeId,
+    members::{Member, Members},
+    peer::{Condition, State},
+};
+use serde::Serialize;
+
+/// How long after the instant of a flip a node may still be on its way to it, microseconds.
+pub const GRACE_US: u64 = 2_000_000;
+
+/// Everything a node knows of the mesh.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// Which node knows it.
+    pub me: Option<NodeId>,
+    /// Who is in the mesh; `None` before that was told.
+    pub members: Option<Arc<Members>>,
+    /// Those who are there.
+    pub alive: BTreeSet<NodeId>,
+    /// What they say of themselves.
+    pub states: BTreeMap<NodeId, State>,
+    /// Who says of whom that it answers, or does not.
+    pub witnesses: BTreeMap<NodeId, BTreeMap<NodeId, bool>>,
+    /// The last flip: its serial, and its instant by this node's clock, Unix microseconds.
+    pub flip: Option<(u64, u64)>,
+    /// The middle of what the clocks of others are ahead of ours, microseconds, and of how many.
+    pub clock: Option<(i64, usize)>,
+}
+
+/// Why a node should not be sent visitors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unfit {
+    /// The operator wants it so.
+    Drained,
+    /// It is not there.
+    Gone,
+    /// It was not heard of since this node began.
+    Unheard,
+    /// It says that it ends, or should not be sent anyone.
+    Draining,
+    /// It says that it is sick.
+    Sick,
+    /// The others serve a newer cut.
+    Behind,
+    /// Others ask, and it does not answer as it should.
+    Deaf,
+}
+
+impl Unfit {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drained => "drained",
+            Self::Gone => "gone",
+            Self::Unheard => "unheard",
+            Self::Draining => "draining",
+            Self::Sick => "sick",
+            Self::Behind => "behind",
+            Self::Deaf => "deaf",
+        }
+    }
+}
+
+impl View {
+    /// True if a node is there; this one is.
+    pub fn is_alive(&self, node: &NodeId) -> bool {
+        self.me.as_ref() == Some(node) || self.alive.contains(node)
+    }
+
+    /// Serial of the newest flip that the mesh obeys: the one whose instant is over, or what any of those who are there has
+    /// obeyed.
+    pub fn mark(&self, now_us: u64) -> u64 {
+        let over =
+            self.flip.filter(|(_, at_us)| at_us.saturating_add(GRACE_US) <= now_us).map_or(0, |(serial, _)| serial);
+        let obeyed = self.states.iter().filter(|(node, _)| self.is_alive(node)).map(|(_, state)| state.serial);
+        // One that was obeyed somewhere has an instant, too, if this node knows of it.
+        let obeyed = obeyed.filter(|serial| self.flip.is_none_or(|(last, _)| *serial != last));
+        obeyed.chain([over]).max().unwrap_or(0)
+    }
+
+    /// `None` if a member should be sent visitors at Unix microseconds, or why not.
+    pub fn unfit(&self, member: &Member, now_us: u64) -> Option<Unfit> {
+        let node = &member.node;
+        if member.drained {
+            return Some(Unfit::Drained);
+        }
+        if !self.is_alive(node) {
+            return Some(if self.states.contains_key(node) { Unfit::Gone } else { Unfit::Unheard });
+        }
+        let Some(state) = self.states.get(node) else { return Some(Unfit::Unheard) };
+        match state.condition {
+            Condition::Ready | Condition::Degraded => {}
+            Condition::Draining => return Some(Unfit::Draining),
+            Condition::Sick => return Some(Unfit::Sick),
+        }
+        if state.serial < self.mark(now_us) {
+            return Some(Unfit::Behind);
+        }
+        self.is_deaf(node).then_some(Unfit::Deaf)
+    }
+
+    /// True if those who ask it say that it does not answer.
+    pub fn is_deaf(&self, node: &NodeId) -> bool {
+        let Some(voices) = self.witnesses.get(node) else { return false };
+        let voices = || voices.iter().filter(|(by, _)| *by != node && self.is_alive(by)).map(|(_, is_well)| *is_well);
+        let (ill, well) = (voices().filter(|is_well| !is_well).count(), voices().filter(|is_well| *is_well).count());
+        let others = self.members.iter().flat_map(|members| &members.nodes);
+        let others = others.filter(|member| member.node != *node && self.is_alive(&member.node)).count();
+        ill > well && ill >= others.min(2)
+    }
+
+    /// Every member, and why it should not be sent visitors.
+    pub fn all(&self, now_us: u64) -> Vec<(Member, Option<Unfit>)> {
+        let members = self.members.iter().flat_map(|members| members.nodes.iter().cloned());
+        members
+            .map(|member| {
+                let unfit = self.unfit(&member, now_us);
+                (member, unfit)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use difusor_proto::{Digest, MeshId, members::Reach};
+
+    use super::*;
+
+    fn id(node: &str) -> NodeId {
+        node.parse().unwrap()
+    }
+
+    fn state(node: &str, serial: u64) -> State {
+        State {
+            node: id(node),
+            version: (1, 1),
+            condition: Condition::Ready,
+            reasons: 0,
+            serial,
+            seq: serial,
+            staged: serial,
+            headroom: 255,
+        }
+    }
+
+    /// Three nodes that are well and have obeyed flip 5; `a` knows it.
+    fn three() -> View {
+        let nodes = ["a", "b", "c"];
+        let member = |node: &&str| Member {
+            node: id(node),
+            zone: id(node).as_str().parse().unwrap(),
+            certificate: Digest::of(node.as_bytes()),
+            reach: Reach::default(),
+            drained: false,
+        };
+        let members = Members { mesh: MeshId::of_key(b"k"), serial: 1, nodes: nodes.iter().map(member).collect() };
+        View {
+            me: Some(id("a")),
+            members: Some(Arc::new(members)),
+            alive: ["b", "c"].map(id).into(),
+            states: nodes.iter().map(|node| (id(node), state(node, 5))).collect(),
+            flip: Some((5, 1_000)),
+            ..View::default()
+        }
+    }
+
+    fn unfit(view: &View, now: u64) -> Vec<(String, Option<Unfit>)> {
+        view.all(now).into_iter().map(|(member, unfit)| (member.node.to_string(), unfit)).collect()
+    }
+
+    fn only(view: &View, now: u64) -> Option<(String, Unfit)> {
+        let all = unfit(view, now).into_iter().filter_map(|(node, why)| Some((node, why?)));
+        let all: Vec<_> = all.collect();
+        assert!(all.len() <= 1, "{all:?}");
+        all.into_iter().next()
+    }
+
+    #[test]
+    fn whoever_is_gone_or_sick_is_out() {
+        let mut view = three();
+        assert_eq!(only(&view, 9_000_000), None);
+        view.alive.remove(&id("b"));
+        assert_eq!(only(&view, 9_000_000), Some(("b".into(), Unfit::Gone)));
+        view.states.remove(&id("b"));
+        assert_eq!(only(&view, 9_000_000), Some(("b".into(), Unfit::Unheard)));
+        for (condition, why) in [(Condition::Sick, Unfit::Sick), (Condition::Draining, Unfit::Draining)] {
+            let mut view = three();
+            view.states.get_mut(&id("a")).unwrap().condition = condition;
+            assert_eq!(only(&view, 9_000_000), Some(("a".into(), why)));
+        }
+        let mut view = three();
+        view.states.get_mut(&id("c")).unwrap().condition = Condition::Degraded;
+        assert_eq!(only(&view, 9_000_000), None);
+        Arc::make_mut(view.members.as_mut().unwrap()).nodes[2].drained = true;
+        assert_eq!(only(&view, 9_000_000), Some(("c".into(), Unfit::Drained)));
+    }
+
+    #[test]
+    fn whoever_is_behind_the_others_is_out_and_all_alike_are_not() {
+        let mut view = three();
+        view.states.get_mut(&id("b")).unwrap().serial = 4;
+        // Its instant is not long ago.
+        assert_eq!(only(&view, 1_000 + GRACE_US - 1), None);
+        assert_eq!(only(&view, 1_000 + GRACE_US), Some(("b".into(), Unfit::Behind)));
+        // A flip that this node has not heard of: another obeyed it.
+        view.states.get_mut(&id("b")).unwrap().serial = 5;
+        view.states.get_mut(&id("c")).unwrap().serial = 6;
+        let all = unfit(&view, 9_000_000);
+        assert_eq!(all.iter().filter(|(_, why)| *why == Some(Unfit::Behind)).count(), 2, "{all:?}");
+        // Nobody is there who has it: all are equally old.
+        view.alive.remove(&id("c"));
+        assert_eq!(only(&view, 9_000_000), Some(("c".into(), Unfit::Gone)));
+    }
+
+    #[test]
+    fn two_voices_or_the_only_other_one_say_that_a_node_is_deaf() {
+        let mut view = three();
+        let say = |view: &mut View, by: &str, is_well| {
+            view.witnesses.entry(id("b")).or_default().insert(id(by), is_well);
+        };
+        say(&mut view, "a", false);
+        assert_eq!(only(&view, 9_000_000), None, "one voice");
+        say(&mut view, "c", true);
+        assert_eq!(only(&view, 9_000_000), None, "one against one");
+        say(&mut view, "c", false);
+        assert_eq!(only(&view, 9_000_000), Some(("b".into(), Unfit::Deaf)));
+        // What a node says of itself here is worth nothing.
+        say(&mut view, "b", true);
+        assert_eq!(only(&view, 9_000_000), Some(("b".into(), Unfit::Deaf)));
+        // The voice of one that is gone does not count, and then one is all there is.
+        view.alive.remove(&id("c"));
+        let all = unfit(&view, 9_000_000);
+        assert_eq!((all[1].1, all[2].1), (Some(Unfit::Deaf), Some(Unfit::Gone)));
+    }
+}
