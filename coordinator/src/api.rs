@@ -11,7 +11,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{delete, get, post},
 };
-use difusor_proto::{NodeId, Zone, limits::MAX_PACKAGE_BYTES, process, store::Store, token::Token};
+use difusor_proto::{NodeId, Zone, limits::MAX_PACKAGE_BYTES, members::Text, process, store::Store, token::Token};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -98,6 +98,13 @@ pub struct Invite {
     pub zone: Zone,
 }
 
+/// What is put at a name in DNS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutText {
+    /// The text.
+    pub value: String,
+}
+
 /// Serves until cancelled.
 ///
 /// # Errors
@@ -118,6 +125,7 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/nodes/{node}/drain", post(drain_node))
         .route("/api/v1/nodes/{node}/undrain", post(undrain_node))
         .route("/api/v1/nodes/{node}", delete(remove_node))
+        .route("/api/v1/texts/{name}", post(put_text).delete(take_texts))
         // None has a body worth the name.
         .layer(RequestBodyLimitLayer::new(4096))
         // A package is bounded where it is received, with a report.
@@ -275,6 +283,7 @@ async fn undrain_node(State(api): State<Arc<Api>>, Path(node): Path<String>) -> 
     drained(&api, &node, false)
 }
 
+#[allow(clippy::result_large_err, reason = "as all that the API answers")]
 fn drained(api: &Api, node: &str, drained: bool) -> Result<Json<NodeId>, ApiError> {
     let node = named(node)?;
     let changed = tokio::task::block_in_place(|| api.mesh.registry.drain(&node, drained)).map_err(unkept)?;
@@ -294,6 +303,31 @@ async fn remove_node(State(api): State<Arc<Api>>, Path(node): Path<String>) -> R
     Ok(Json(node))
 }
 
+async fn put_text(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    Query(put): Query<PutText>,
+) -> Result<Json<Text>, ApiError> {
+    let text = Text { name: name.trim_end_matches('.').to_ascii_lowercase(), value: put.value };
+    text.check().map_err(|error| ApiError { status: 400, error: error.to_string(), report: None })?;
+    if !tokio::task::block_in_place(|| api.mesh.registry.put_text(text.clone())).map_err(unkept)? {
+        let error =
+            "it is there already, or there are as many texts as there can be: clear some names first".to_owned();
+        return Err(ApiError { status: 409, error, report: None });
+    }
+    tracing::info!(name = text.name, "a text for DNS");
+    api.mesh.tell_members();
+    Ok(Json(text))
+}
+
+async fn take_texts(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<Json<usize>, ApiError> {
+    let name = name.trim_end_matches('.');
+    let taken = tokio::task::block_in_place(|| api.mesh.registry.take_texts(name)).map_err(unkept)?;
+    api.mesh.tell_members();
+    Ok(Json(taken))
+}
+
+#[allow(clippy::result_large_err, reason = "as all that the API answers")]
 fn named(node: &str) -> Result<NodeId, ApiError> {
     node.parse().map_err(|error| ApiError { status: 400, error: format!("`{node}`: {error}"), report: None })
 }

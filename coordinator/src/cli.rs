@@ -104,6 +104,13 @@ enum Do {
         /// Its name
         node: NodeId,
     },
+    /// Have the nodes answer a text at a name in DNS, such as an ACME challenge (dns-01), or take all texts there away
+    Text {
+        /// The whole name, such as _acme-challenge.example.org
+        name: String,
+        /// The text; without one, all are taken away
+        value: Option<String>,
+    },
     /// List every cut of the archive, or prove that each is what came
     #[command(args_conflicts_with_subcommands = true)]
     History {
@@ -226,6 +233,13 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             client.drain(&node, false).await?;
             println!("{node} gets visitors again, as soon as it is well");
         }
+        Some(Do::Text { name, value: Some(value) }) => {
+            client.put_text(&name, &value).await?;
+            println!(
+                "the nodes answer it within a second; resolvers may know the name as empty for the time of the zone's `ttl`"
+            );
+        }
+        Some(Do::Text { name, value: None }) => println!("{} texts taken away", client.take_texts(&name).await?),
         Some(Do::Remove { node }) => {
             client.remove(&node).await?;
             println!("{node} is no node of this mesh any more; it can come back with a new invitation");

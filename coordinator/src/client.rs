@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use difusor_proto::{CutKey, NodeId, Sha256, Zone};
+use difusor_proto::{CutKey, NodeId, Sha256, Zone, members::Text};
 use futures_util::TryStreamExt as _;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::BoxBody};
@@ -15,7 +15,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    api::{ApiError, Invitation, Invite, Listed, Which},
+    api::{ApiError, Invitation, Invite, Listed, PutText, Which},
     archive::Verified,
     fleet::Fleet,
     publish::{self, Accepted},
@@ -121,6 +121,24 @@ impl Client {
     /// [`ClientError`].
     pub async fn remove(&self, node: &NodeId) -> Result<(), ClientError> {
         self.json::<NodeId>(Method::DELETE, format!("/api/v1/nodes/{node}"), empty()).await.map(drop)
+    }
+
+    /// Has the nodes answer a text at a name in DNS, such as the challenge of an ACME authority.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn put_text(&self, name: &str, value: &str) -> Result<(), ClientError> {
+        let target = format!("/api/v1/texts/{}", urlencoding::encode(name));
+        let target = with_query(&target, &PutText { value: value.to_owned() })?;
+        self.json::<Text>(Method::POST, target, empty()).await.map(drop)
+    }
+
+    /// Takes all texts away from a name. Gives how many.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn take_texts(&self, name: &str) -> Result<usize, ClientError> {
+        self.json(Method::DELETE, format!("/api/v1/texts/{}", urlencoding::encode(name)), empty()).await
     }
 
     /// Orders a rollback.

@@ -15,7 +15,7 @@ use std::{
 use difusor_proto::{
     Digest, MeshId, NodeId, Zone,
     limits::MAX_MEMBERS,
-    members::{self, Members, Reach},
+    members::{self, MAX_TEXTS, Members, Reach, Text},
     store::{Access, replace},
 };
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,10 @@ struct Invitation {
 struct Lists {
     nodes: BTreeMap<NodeId, Member>,
     invitations: Vec<Invitation>,
-    /// Counts the changes of `nodes`, for the list that nodes are told.
+    /// Texts that nodes answer in DNS.
+    #[serde(default)]
+    texts: Vec<Text>,
+    /// Counts the changes of `nodes` and `texts`, for the list that nodes are told.
     #[serde(default)]
     serial: u64,
 }
@@ -169,7 +172,7 @@ impl Registry {
             let Member { zone, certificate, reach, drained, .. } = member.clone();
             members::Member { node: node.clone(), zone, certificate, reach, drained }
         });
-        Members { mesh, serial: lists.serial, nodes: nodes.collect() }
+        Members { mesh, serial: lists.serial, nodes: nodes.collect(), texts: lists.texts.clone() }
     }
 
     /// Notes how a node is reached. True if that is something else than before.
@@ -193,6 +196,32 @@ impl Registry {
         })
     }
 
+    /// Puts a text at a name in DNS, beside others that are there. False if it was there, or there is no room.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn put_text(&self, text: Text) -> io::Result<bool> {
+        self.change(|lists| {
+            let fits = lists.texts.len() < MAX_TEXTS && !lists.texts.contains(&text);
+            if fits {
+                lists.texts.push(text);
+            }
+            Ok(fits)
+        })
+    }
+
+    /// Takes all texts away from a name. Gives how many.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn take_texts(&self, name: &str) -> io::Result<usize> {
+        self.change(|lists| {
+            let before = lists.texts.len();
+            lists.texts.retain(|text| !text.name.eq_ignore_ascii_case(name));
+            Ok(before - lists.texts.len())
+        })
+    }
+
     /// Takes a node out, for good: its certificate counts for nothing from now on. False if there is none of that name.
     ///
     /// # Errors
@@ -209,7 +238,7 @@ impl Registry {
         if next == *lists {
             return Ok(value);
         }
-        next.serial += u64::from(next.nodes != lists.nodes);
+        next.serial += u64::from(next.nodes != lists.nodes || next.texts != lists.texts);
         let bytes = serde_json::to_vec_pretty(&next).map_err(io::Error::other)?;
         replace(&self.path, &bytes, Access::Secret)?;
         *lists = next;
@@ -297,8 +326,12 @@ mod tests {
         let members = Registry::open(dir.path().join("nodes.json")).unwrap().members(mesh);
         assert_eq!((members.serial, members.check(), members.nodes.len()), (5, Ok(()), 2));
         assert_eq!(members.get(&one).unwrap().reach, reach);
+        let text = Text { name: "_acme-challenge.example.org".into(), value: "x".into() };
+        assert!(registry.put_text(text.clone()).unwrap() && !registry.put_text(text).unwrap());
+        assert_eq!(registry.members(mesh).texts.len(), 1);
+        assert_eq!([(); 2].map(|()| registry.take_texts("_ACME-challenge.example.org").unwrap()), [1, 0]);
         assert!(registry.remove(&one).unwrap() && !registry.remove(&one).unwrap());
-        assert_eq!((registry.members(mesh).serial, registry.find(&Digest::of(&[1]))), (6, None));
+        assert_eq!((registry.members(mesh).serial, registry.find(&Digest::of(&[1]))), (8, None));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod attack;
 mod compare;
 mod congestion;
 mod deltas;
+mod dns;
 mod flips;
 mod ingest;
 mod link;
@@ -40,6 +41,7 @@ enum Command {
     Ingest(ingest::Args),
     Link(link::Args),
     Deltas(deltas::Args),
+    Dns(dns::Args),
     Attack(attack::Args),
     #[command(hide = true)]
     AttackHonest(attack::honest::Args),
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Ingest(args) => ingest::run(&args),
         Command::Link(args) => link::run(&args),
         Command::Deltas(args) => deltas::run(&args),
+        Command::Dns(args) => dns::run(&args),
         Command::Attack(args) => attack::run(&args),
         Command::AttackHonest(args) => attack::honest::run(&args),
         Command::AttackStrike(args) => attack::strike::run(&args),

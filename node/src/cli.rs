@@ -11,6 +11,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use difusor_proto::{
     NodeId,
@@ -23,7 +24,7 @@ use crate::{
     admission::rules::book::Rulebook,
     config::{Config, TEMPLATE},
     control::{self, Operator},
-    enrol,
+    dns, enrol,
     harden::Harden,
     home::Home,
     run::Node,
@@ -67,11 +68,20 @@ enum Do {
     Run,
     #[command(flatten)]
     Operator(Operator),
+    /// The zone of the site, as this node answers it
+    #[command(subcommand)]
+    Dns(Dns),
     /// The packet filter and the kernel settings that this node should stand behind
     Harden(Harden),
     /// Try the operator's rules about requests
     #[command(subcommand)]
     Rules(rules::Asked),
+}
+
+#[derive(Debug, Subcommand)]
+enum Dns {
+    /// Print the records to enter in the zone above: who answers for this one, and where they are
+    Delegation,
 }
 
 /// Runs the command line.
@@ -147,9 +157,21 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             print!("{}", said.text);
             return Ok(if said.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Some(Do::Dns(Dns::Delegation)) => print!("{}", delegation(&home, &config)?),
         Some(Do::Operator(what)) => print!("{}", control::ask(&home.control(), &what)?),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the zone above has to say of the one of the site.
+fn delegation(home: &Home, config: &Config) -> anyhow::Result<String> {
+    let names = config.dns.names()?.context("this node answers no DNS: set `bind` and `zone` under [dns]")?;
+    let key = home.read_identity()?.key()?;
+    let members = home.read_members().and_then(|signed| signed.open(&key).ok());
+    let members = members.context("the coordinator has not said yet who is in the mesh: run the node first")?;
+    let text = dns::answer::delegation(&names, &dns::roster::servers(&members));
+    anyhow::ensure!(!text.is_empty(), "no node has said that it answers DNS: run those with [dns] once");
+    Ok(text)
 }
 
 async fn run(home: &Home, config: &Config) -> anyhow::Result<()> {

@@ -7,12 +7,12 @@ use difusor_proto::{members::MAX_ADDRESSES, tls::Congestion, units::Bytes, units
 use serde::Deserialize;
 
 use crate::{
-    admission::budgets::BudgetsConfig, http3::Http3Limits, kernel::KernelConfig, listener::Limits,
+    admission::budgets::BudgetsConfig, dns::DnsConfig, http3::Http3Limits, kernel::KernelConfig, listener::Limits,
     observe::access::AccessConfig, policy::Policy, proxied::Trust, redirect::RedirectConfig,
 };
 
 /// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// TCP addresses of the public site.
@@ -65,6 +65,8 @@ pub struct Config {
     pub admission: BudgetsConfig,
     /// Offenders that are given to the kernel.
     pub kernel: KernelConfig,
+    /// What this node answers in DNS.
+    pub dns: DnsConfig,
     /// The file of the operator's rules about requests, beside this one; none if it is not there.
     pub rules: PathBuf,
     /// What is decided about answers.
@@ -165,6 +167,7 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             admission: BudgetsConfig::default(),
             kernel: KernelConfig::default(),
+            dns: DnsConfig::default(),
             rules: PathBuf::from("rules.toml"),
             site: Policy::default(),
             redirect: RedirectConfig::default(),
@@ -196,7 +199,9 @@ impl Config {
             config.certificate.is_some() == config.key.is_some(),
             "certificate and key: set both, or neither"
         );
-        for (name, addresses) in [("public_at", &config.public_at), ("peers_at", &config.peers_at)] {
+        for (name, addresses) in
+            [("public_at", &config.public_at), ("peers_at", &config.peers_at), ("dns.at", &config.dns.at)]
+        {
             anyhow::ensure!(addresses.len() <= MAX_ADDRESSES, "{name}: at most {MAX_ADDRESSES} addresses");
             let is_any = addresses.iter().any(|address| address.ip().is_unspecified() || address.port() == 0);
             anyhow::ensure!(!is_any, "{name}: write addresses that others can reach, such as \"192.0.2.7:443\"");
@@ -208,6 +213,7 @@ impl Config {
         );
         config.admission.check()?;
         config.kernel.check()?;
+        config.dns.names()?;
         config.site.check().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(config.apply_memory.0 >= 16 << 20, "apply_memory: at least 16 MiB");
         Ok(config)

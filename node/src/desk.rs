@@ -298,7 +298,7 @@ impl Desk for Visit {
         };
         let took = started.map(|started| started.elapsed());
         let cut = outcome.given.map(|given| given.cut).or(cut);
-        self.note(who, Some((head, Some(asked))), outcome.status, &body, cut, draw, took);
+        self.note(who, Some((head, Some(asked))), outcome.status, &body, cut, (draw, took));
         if head.method == Method::Get
             && let Some(given) = outcome.given
         {
@@ -336,7 +336,7 @@ impl Desk for Visit {
         sink.head(page.status, &[&page.fields, self.counter.tick.borrow().block(page.class, self.seed)]);
         let body = Body::new(page.html.clone());
         let draw = self.counter.sampler.borrow_mut().draw();
-        self.note(self.counter.who(self.peer), None, page.status, &body, None, draw, None);
+        self.note(self.counter.who(self.peer), None, page.status, &body, None, (draw, None));
         body
     }
 
@@ -402,7 +402,7 @@ impl Visit {
         sink.head(page.status, &[&page.fields, &when, counter.tick.borrow().block(page.class, self.seed)]);
         let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
         let draw = counter.sampler.borrow_mut().draw();
-        self.note(who, Some((head, None)), page.status, &body, None, draw, None);
+        self.note(who, Some((head, None)), page.status, &body, None, (draw, None));
         body
     }
 
@@ -414,8 +414,7 @@ impl Visit {
         status: u16,
         body: &Body,
         cut: Option<CutKey>,
-        draw: Draw,
-        took: Option<Duration>,
+        (draw, took): (Draw, Option<Duration>),
     ) {
         let counter = &*self.counter;
         counter.tally.answered(self.protocol, status);

@@ -18,6 +18,7 @@ pub mod content;
 pub mod control;
 pub mod desk;
 pub mod digest_field;
+pub mod dns;
 pub mod engine;
 pub mod enrol;
 pub mod fields;

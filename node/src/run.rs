@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     control::{self, Hand},
     desk::Station,
+    dns::{places::Places, serve::Dns},
     gate::Gate,
     health::monitor::Monitor,
     home::Home,
@@ -61,6 +62,12 @@ pub struct Ready {
     pub public: Vec<SocketAddr>,
     /// TCP addresses that lead to the site.
     pub redirect: Vec<SocketAddr>,
+    /// UDP and TCP addresses of DNS.
+    #[serde(default)]
+    pub dns: Vec<SocketAddr>,
+    /// UDP address for other nodes.
+    #[serde(default)]
+    pub peers: Option<SocketAddr>,
     /// TCP address of the status.
     pub admin: SocketAddr,
 }
@@ -80,6 +87,7 @@ pub struct Node {
     /// While operators are answered.
     by_hand: Option<control::Serving>,
     network: Option<Network>,
+    dns: Option<Dns>,
     /// Flips that other nodes tell of.
     told: mpsc::UnboundedReceiver<Signed<Flip>>,
     monitor: Monitor,
@@ -114,10 +122,12 @@ impl Node {
         let taken = || format!("binding TCP {}: is another node running?", config.admin);
         let admin = Socket::bind(config.admin).with_context(taken)?;
         admin.set_nonblocking(true)?;
-        let ready = Ready {
+        let mut ready = Ready {
             pid: std::process::id(),
             public,
             redirect: redirector.addresses().to_vec(),
+            dns: Vec::new(),
+            peers: None,
             admin: admin.local_addr()?,
         };
 
@@ -158,6 +168,21 @@ impl Node {
                 tracing::error!("no other nodes, all else works: {error:#}; set `peers` to an address that is free");
                 (None, Peers::default())
             }
+        };
+        let places = match &config.dns.places {
+            None => Places::default(),
+            Some(file) => {
+                let file = home.dir().join(file);
+                let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+                text.parse().with_context(|| format!("in {}", file.display()))?
+            }
+        };
+        let dns = Dns::bind(&config.dns, identity.node.as_str(), places, config.http3)?;
+        ready.dns = dns.iter().flat_map(Dns::addresses).copied().collect();
+        ready.peers = network.as_ref().and_then(|network| network.address().ok());
+        let dns_at = match (&config.dns.at[..], &dns) {
+            ([], Some(dns)) => dns.addresses().iter().copied().take(MAX_ADDRESSES).collect(),
+            (set, _) => set.to_vec(),
         };
         let peers_at = match (&config.peers_at[..], &network) {
             ([], Some(network)) => vec![network.address()?],
@@ -202,7 +227,7 @@ impl Node {
             door: station.door.clone(),
             peers: peers.clone(),
             board: Arc::clone(&board),
-            reach: Reach { peers: peers_at, public: public_at, dns: Vec::new() },
+            reach: Reach { peers: peers_at, public: public_at, dns: dns_at },
             offset_us: 0.into(),
             by_peers: None.into(),
         });
@@ -236,6 +261,7 @@ impl Node {
             blocklist,
             by_hand,
             network,
+            dns,
             told,
             monitor,
             notice,
@@ -256,7 +282,7 @@ impl Node {
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, http3, redirector, admin, certificates, rules, station, sync, blocklist, by_hand, .. } =
             self;
-        let (network, told, mut monitor) = (self.network, self.told, self.monitor);
+        let (network, dns, told, mut monitor) = (self.network, self.dns, self.told, self.monitor);
         monitor.ending = cancel.clone();
         let (notice, drain) = (self.notice, self.drain);
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
@@ -274,6 +300,7 @@ impl Node {
         };
         // The others are told that this node ends before it closes its doors, so these go on to the end.
         let networking = network.map(|network| tokio::spawn(network.run(over.clone())));
+        let naming = dns.map(|dns| dns.spawn(sync.peers.clone(), over.clone())).transpose()?;
         tokio::spawn(Arc::clone(&sync).obey_peers(told, closing.clone()));
         let mut watching_over = tokio::spawn(monitor.run(over.clone()));
         if let (Some(offenders), Some(blocklist)) = (station.door.offenders(), blocklist.clone()) {
@@ -332,6 +359,7 @@ impl Node {
             let _ = networking.await;
         }
         let settled = tokio::task::spawn_blocking(move || {
+            drop(naming);
             let _ = behind.join();
             let _ = scrubbing.join();
             observatory.log().close();

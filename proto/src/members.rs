@@ -48,6 +48,35 @@ pub struct Members {
     pub serial: u64,
     /// The nodes, by name, each once.
     pub nodes: Vec<Member>,
+    /// Texts that nodes answer in DNS, besides what is configured.
+    pub texts: Vec<Text>,
+}
+
+/// A text at a name, such as the challenge of an ACME authority (RFC 8555 section 8.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// The whole name, such as `_acme-challenge.example.org`.
+    pub name: String,
+    /// The text: one character-string (RFC 1035 section 3.3).
+    pub value: String,
+}
+
+/// Most texts at once: two for each of some names, while their certificates are issued.
+pub const MAX_TEXTS: usize = 32;
+
+/// Longest name, and longest text, bytes (RFC 1035 sections 2.3.4 and 3.3).
+const MAX_TEXT: usize = 255;
+
+impl Text {
+    /// Refuses what cannot be a name with a text.
+    ///
+    /// # Errors
+    /// [`MembersError::Text`].
+    pub fn check(&self) -> Result<(), MembersError> {
+        let fits =
+            |text: &str| (1..=MAX_TEXT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits(&self.name) && fits(&self.value) { Ok(()) } else { Err(MembersError::Text) }
+    }
 }
 
 impl Statement for Members {
@@ -67,6 +96,9 @@ pub enum MembersError {
     /// Not in the order of names, or one name twice.
     #[error("a list of nodes that is not in the order of their names")]
     Order,
+    /// Too many texts, or one that DNS cannot hold.
+    #[error("more than {MAX_TEXTS} texts, or one that is empty, longer than {MAX_TEXT} bytes, or not of visible ASCII")]
+    Text,
     /// More addresses than a node has.
     #[error("a node with more than {MAX_ADDRESSES} addresses of one kind")]
     Addresses,
@@ -116,6 +148,10 @@ impl Members {
         if !self.nodes.is_sorted_by(|one, next| one.node < next.node) {
             return Err(MembersError::Order);
         }
+        if self.texts.len() > MAX_TEXTS {
+            return Err(MembersError::Text);
+        }
+        self.texts.iter().try_for_each(Text::check)?;
         self.nodes.iter().try_for_each(|member| member.reach.check())
     }
 
@@ -143,7 +179,7 @@ mod tests {
 
     fn members(nodes: &[&str]) -> Members {
         let nodes = nodes.iter().map(|node| member(node)).collect();
-        Members { mesh: MeshId::of_key(b"k"), serial: 1, nodes }
+        Members { mesh: MeshId::of_key(b"k"), serial: 1, nodes, texts: Vec::new() }
     }
 
     #[test]
@@ -159,6 +195,15 @@ mod tests {
         let mut many = members(&["a"]);
         many.nodes[0].reach.dns = vec!["[::1]:53".parse().unwrap(); MAX_ADDRESSES + 1];
         assert_eq!(many.check(), Err(MembersError::Addresses));
+        let text = |name: &str, value: &str| Text { name: name.into(), value: value.into() };
+        let long = "x".repeat(MAX_TEXT + 1);
+        for bad in [text("", "a"), text("a", ""), text("a b", "a"), text("a", "é"), text(&long, "a"), text("a", &long)]
+        {
+            let list = Members { texts: vec![bad], ..members(&["a"]) };
+            assert_eq!(list.check(), Err(MembersError::Text), "{list:?}");
+        }
+        let list = Members { texts: vec![text("a", "b"); MAX_TEXTS + 1], ..members(&["a"]) };
+        assert_eq!(list.check(), Err(MembersError::Text));
     }
 
     #[test]

@@ -22,7 +22,10 @@ pub(super) async fn run(client: &Client, json: bool, watch: bool) -> anyhow::Res
         return Ok(());
     }
     print!("{}", text(&client.status().await?)?);
-    while watch {
+    if !watch {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(LOOK).await;
         // A coordinator that is started anew is waited for.
         let shown = match client.status().await {
@@ -31,7 +34,6 @@ pub(super) async fn run(client: &Client, json: bool, watch: bool) -> anyhow::Res
         };
         print!("{CLEAR}{shown}");
     }
-    Ok(())
 }
 
 /// What a node is, in a word or some.

@@ -51,6 +51,8 @@ pub struct Options {
     pub coordinator_config: String,
     /// Lines added to the configuration of every node.
     pub node_config: String,
+    /// True if each node serves at a loopback address of its own, 127.0.0.10 and on, as machines do.
+    pub own_addresses: bool,
 }
 
 impl Options {
@@ -68,6 +70,7 @@ impl Options {
             program: std::env::current_exe()?,
             coordinator_config: String::new(),
             node_config: String::new(),
+            own_addresses: false,
         })
     }
 }
@@ -384,13 +387,15 @@ async fn enrol(options: &Options, client: &Client, zone: &Zone, i: usize) -> any
             Ports::Documented => (MESH_PORT + 1 + i, API_PORT + 1 + i),
             Ports::Free => (ports::reserve()?, ports::reserve()?),
         };
+        let ip = if options.own_addresses { [127, 0, 0, u8::try_from(10 + i)?] } else { [127, 0, 0, 1] };
+        let public = SocketAddr::from((ip, public));
         process.configure(&format!(
-            "public = [\"127.0.0.1:{public}\"]\nadmin = \"127.0.0.1:{admin}\"\npeers = \"127.0.0.1:{admin}\"\n{}\n",
+            "public = [\"{public}\"]\nadmin = \"127.0.0.1:{admin}\"\npeers = \"127.0.0.1:{admin}\"\n{}\n",
             options.node_config
         ))?;
         let invitation = client.invite(zone).await?;
         process.call(&["join", &invitation.token, "--name", zone.as_str()]).await?;
-        let pair = [SocketAddr::from(([127, 0, 0, 1], public)), SocketAddr::from(([127, 0, 0, 1], admin))];
+        let pair = [public, SocketAddr::from(([127, 0, 0, 1], admin))];
         fs::write(&addresses, serde_json::to_vec(&pair)?)?;
     }
     let [public, admin]: [SocketAddr; 2] = serde_json::from_slice(&fs::read(&addresses)?)?;

@@ -62,7 +62,7 @@ impl Visit {
         let body = if head.method == Method::Head { Body::empty() } else { Body::new(page.html.clone()) };
         let draw = counter.sampler.borrow_mut().draw();
         let who = counter.who(visitor(&counter.trust, self.peer, head));
-        self.note(who, Some((head, None)), page.status, &body, None, draw, None);
+        self.note(who, Some((head, None)), page.status, &body, None, (draw, None));
         Verdict::Answered(body)
     }
 }

@@ -85,6 +85,9 @@ pub struct Monitor {
     pub ending: CancellationToken,
 }
 
+/// Paths of a cut, and what is at them.
+type Files = Vec<(String, Digest)>;
+
 /// What is found beside the look itself.
 #[derive(Debug, Default)]
 struct Found {
@@ -233,7 +236,7 @@ impl Monitor {
 
     async fn ask_itself(self: Arc<Self>, prober: Prober, found: Arc<Mutex<Found>>) {
         let Some(address) = self.public.first().copied().map(here) else { return };
-        let mut files: Option<(CutKey, Arc<Vec<(String, Digest)>>)> = None;
+        let mut files: Option<(CutKey, Files)> = None;
         let mut due = tokio::time::interval(ASK);
         for turn in 0_usize.. {
             due.tick().await;
@@ -250,7 +253,7 @@ impl Monitor {
                     all.sort_by_key(|(path, _)| (!path.ends_with("/index.html"), path.len()));
                     Some(all)
                 });
-                files = listed.await.ok().flatten().map(|all| (cut, Arc::new(all)));
+                files = listed.await.ok().flatten().map(|all| (cut, all));
             }
             let Some((_, all)) = &files else { continue };
             let at = if turn % 2 == 0 || all.is_empty() { 0 } else { rand::random_range(0..all.len()) };

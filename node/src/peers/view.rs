@@ -166,7 +166,12 @@ mod tests {
             reach: Reach::default(),
             drained: false,
         };
-        let members = Members { mesh: MeshId::of_key(b"k"), serial: 1, nodes: nodes.iter().map(member).collect() };
+        let members = Members {
+            mesh: MeshId::of_key(b"k"),
+            serial: 1,
+            nodes: nodes.iter().map(member).collect(),
+            texts: Vec::new(),
+        };
         View {
             me: Some(id("a")),
             members: Some(Arc::new(members)),

@@ -47,10 +47,8 @@ async fn a_flip_comes_by_other_nodes_where_the_coordinator_cannot_reach() -> Res
     slow.set(LinkSpec { rate: Some(1_000_000), ..LinkSpec::default() });
     let file = difusor_tests::write(&rig.night, rig.next, rig.dir.path())?;
     let cut: CutKey = rig.mesh.client().publish(&file, Default::default()).await?.cut;
-    until("it is staged", async || {
-        Ok(status(rig.mesh.nodes[2].admin).await?.holds.iter().any(|held| *held == cut).then_some(()))
-    })
-    .await?;
+    until("it is staged", async || Ok(status(rig.mesh.nodes[2].admin).await?.holds.contains(&cut).then_some(())))
+        .await?;
     ensure!(serves(&rig, 0).await? < cut.seq, "the flip came too soon for what is tried here");
     link.down();
     slow.set(LinkSpec::default());

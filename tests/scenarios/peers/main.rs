@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 mod behind;
+mod dns;
 mod gone;
 mod health;
 mod orders;

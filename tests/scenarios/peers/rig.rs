@@ -22,8 +22,20 @@ pub(crate) struct Rig {
 impl Rig {
     /// So many nodes that serve the first cut, know each other, and are fit.
     pub(crate) async fn start(nodes: usize) -> Result<Self> {
+        Self::start_with_files(nodes, "", &[]).await
+    }
+
+    /// The same with lines for the configuration of each, and files beside it; each at an address of its own.
+    pub(crate) async fn start_with_files(nodes: usize, node_config: &str, files: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::new()?;
-        let options = options(PROGRAM, dir.path(), nodes)?;
+        let mut options = options(PROGRAM, dir.path(), nodes)?;
+        options.node_config = node_config.into();
+        options.own_addresses = true;
+        for zone in &options.zones {
+            let folder = options.dir.join(zone.as_str());
+            fs::create_dir_all(&folder)?;
+            files.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))?;
+        }
         let mesh = Mesh::start(&options).await?;
         let night = Night::new(NightSpec { cuts: 8, ..NightSpec::tiny() })?;
         let mut rig = Self { mesh, dir, night, next: 0 };

@@ -85,7 +85,7 @@ impl World {
         let some: Vec<_> = away
             .iter()
             .cycle()
-            .skip(self.count as usize % away.len().max(1))
+            .skip(usize::try_from(self.count).unwrap() % away.len().max(1))
             .take(3.min(away.len()))
             .cloned()
             .collect();

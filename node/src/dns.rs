@@ -1,0 +1,197 @@
+//! DNS: which node a visitor is led to, decided by every node for itself, with no coordinator and nobody else.
+//!
+//! The zone of the site is delegated to nodes. [`roster`] is what follows from the view of the mesh: who may be answered, by
+//! zones. [`places`] says where a client is. [`answer`] makes a response of both, and is pure; [`serve`] has the sockets.
+//!
+//! Never an empty answer: if nobody seems fit, everybody is answered. No recursion, no transfer; responses are small, and
+//! their rate to any network is limited (RRL), so that nobody is flooded by way of this.
+
+pub mod answer;
+pub mod cookie;
+pub mod places;
+pub mod roster;
+pub mod serve;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use difusor_proto::{Zone, units::Span};
+use hickory_proto::rr::{
+    Name, RData,
+    rdata::{CAA, caa::KeyValue},
+};
+use serde::Deserialize;
+
+/// The `[dns]` table of the configuration. The same on all nodes.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsConfig {
+    /// UDP and TCP addresses; none if this node answers no DNS.
+    pub bind: Vec<SocketAddr>,
+    /// How resolvers reach them, if not there.
+    pub at: Vec<SocketAddr>,
+    /// The zone that is delegated to the nodes.
+    pub zone: String,
+    /// Names in it that lead to the site; `@` is the zone itself.
+    pub names: Vec<String>,
+    /// How long resolvers keep an answer.
+    pub ttl: Span,
+    /// Addresses in an answer, at most.
+    pub answers: usize,
+    /// Mailbox of whoever looks after the zone.
+    pub contact: String,
+    /// Who may issue certificates (RFC 8659): `issue letsencrypt.org`, `iodef mailto:…`.
+    pub caa: Vec<String>,
+    /// Which network is where, a file beside the configuration.
+    pub places: Option<PathBuf>,
+    /// Where zones are: latitude and longitude, degrees.
+    pub zones: BTreeMap<Zone, [f64; 2]>,
+    /// Responses a second to one network (/24, /48) over UDP, before some are held back.
+    pub rate: u64,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            bind: Vec::new(),
+            at: Vec::new(),
+            zone: String::new(),
+            names: vec!["@".into()],
+            ttl: Span(Duration::from_secs(20)),
+            answers: 3,
+            contact: "hostmaster".into(),
+            caa: Vec::new(),
+            places: None,
+            zones: BTreeMap::new(),
+            rate: 500,
+        }
+    }
+}
+
+/// What cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("dns.{0}")]
+pub struct DnsConfigError(String);
+
+/// The names of the zone, made ready.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The zone.
+    pub apex: Name,
+    /// Those that lead to the site.
+    pub site: Vec<Name>,
+    /// The mailbox, as a name.
+    pub contact: Name,
+    /// Who may issue certificates.
+    pub caa: Vec<RData>,
+}
+
+impl DnsConfig {
+    /// Refuses what cannot be meant; `None` if this node answers no DNS.
+    ///
+    /// # Errors
+    /// [`DnsConfigError`], which says what to write.
+    pub fn names(&self) -> Result<Option<Names>, DnsConfigError> {
+        if self.bind.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |text: String| DnsConfigError(text);
+        let name = |text: &str, what: &str| {
+            let absolute = format!("{}.", text.trim_end_matches('.'));
+            let parsed = Name::from_ascii(&absolute).map(|name| name.to_lowercase());
+            parsed.map_err(|error| wrong(format!("{what}: `{text}` is no name: {error}")))
+        };
+        if self.zone.is_empty() {
+            return Err(wrong(
+                "zone: name the zone that is delegated to the nodes, such as \"results.example.org\"".into(),
+            ));
+        }
+        let apex = name(&self.zone, "zone")?;
+        let within = |text: &String| match text.as_str() {
+            "@" => Ok(apex.clone()),
+            text => name(&format!("{text}.{}", self.zone), "names"),
+        };
+        if self.names.is_empty() {
+            return Err(wrong("names: which names lead to the site? \"@\" is the zone itself".into()));
+        }
+        if !(1..=16).contains(&self.answers) {
+            return Err(wrong("answers: from 1 to 16, so that a response fits a packet".into()));
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.ttl.0) {
+            return Err(wrong("ttl: from 1 s to 1 h: for so long visitors are led to a node that has failed".into()));
+        }
+        if self.rate == 0 {
+            return Err(wrong("rate: more than nothing, or nobody is answered".into()));
+        }
+        for (zone, [latitude, longitude]) in &self.zones {
+            if !(-90.0..=90.0).contains(latitude) || !(-180.0..=180.0).contains(longitude) {
+                return Err(wrong(format!(
+                    "zones.{zone}: latitude from -90 to 90 and longitude from -180 to 180, degrees"
+                )));
+            }
+        }
+        let caa = |text: &String| {
+            let (tag, value) = text.split_once(' ').unwrap_or((text, ""));
+            let critical = false;
+            let issuer = |value: &str| if value == ";" { Ok(None) } else { name(value, "caa").map(Some) };
+            let none: Vec<KeyValue> = Vec::new();
+            let record = match tag {
+                "issue" => CAA::new_issue(critical, issuer(value)?, none),
+                "issuewild" => CAA::new_issuewild(critical, issuer(value)?, none),
+                "iodef" => {
+                    let mut record = CAA::new_issue(critical, None, none);
+                    record.tag = "iodef".into();
+                    record.value = value.as_bytes().to_vec();
+                    record
+                }
+                _ => return Err(wrong(format!("caa: `{text}`: write `issue NAME`, `issuewild NAME` or `iodef URL`"))),
+            };
+            Ok(RData::CAA(record))
+        };
+        Ok(Some(Names {
+            site: self.names.iter().map(within).collect::<Result<_, _>>()?,
+            contact: name(&format!("{}.{}", self.contact, self.zone), "contact")?,
+            caa: self.caa.iter().map(caa).collect::<Result<_, _>>()?,
+            apex,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_named() {
+        let fine = DnsConfig {
+            bind: vec!["127.0.0.1:53".parse().unwrap()],
+            zone: "Results.example.org".into(),
+            names: vec!["@".into(), "www".into()],
+            caa: vec!["issue letsencrypt.org".into(), "issuewild ;".into(), "iodef mailto:a@example.org".into()],
+            ..DnsConfig::default()
+        };
+        let names = fine.names().unwrap().unwrap();
+        assert_eq!(
+            names.site.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["results.example.org.", "www.results.example.org."]
+        );
+        assert_eq!((names.contact.to_string(), names.caa.len()), ("hostmaster.results.example.org.".into(), 3));
+        assert!(DnsConfig::default().names().unwrap().is_none());
+        let wrong = |change: &dyn Fn(&mut DnsConfig)| {
+            let mut config = fine.clone();
+            change(&mut config);
+            config.names().unwrap_err().to_string()
+        };
+        for (said, part) in [
+            (wrong(&|config| config.zone = String::new()), "name the zone"),
+            (wrong(&|config| config.zone = "a..b".into()), "is no name"),
+            (wrong(&|config| config.names = vec![]), "which names"),
+            (wrong(&|config| config.ttl = Span(Duration::ZERO)), "from 1 s"),
+            (wrong(&|config| config.answers = 0), "from 1 to 16"),
+            (wrong(&|config| config.rate = 0), "more than nothing"),
+            (wrong(&|config| config.caa = vec!["allow everyone".into()]), "issuewild"),
+            (wrong(&|config| config.zones = [("mx".parse().unwrap(), [91.0, 0.0])].into()), "latitude"),
+        ] {
+            assert!(said.starts_with("dns.") && said.contains(part), "{said}");
+        }
+    }
+}

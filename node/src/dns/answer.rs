@@ -1,0 +1,319 @@
+//! From a query to its response: bytes in, bytes out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{
+        DNSClass, Name, RData, Record, RecordType,
+        rdata::{
+            A, AAAA, HINFO, HTTPS, NS, SOA, TXT,
+            opt::{ClientSubnet, EdnsCode, EdnsOption},
+            svcb::{Alpn, SVCB, SvcParamKey, SvcParamValue},
+        },
+    },
+};
+
+use super::{
+    Names,
+    cookie::{CLIENT, Cookies},
+    places::Places,
+    roster::{Roster, Server},
+};
+
+/// The largest response over UDP: one that no path has to break up (DNS Flag Day 2020).
+pub const MAX_UDP: u16 = 1232;
+
+/// How long resolvers keep what hardly ever changes, seconds: who answers for the zone, and where.
+const LASTING: u32 = 3600;
+
+/// The least bytes of a query: its header.
+const HEADER: usize = 12;
+
+/// The code of the option for cookies (RFC 7873 section 4).
+const COOKIE: u16 = 10;
+
+/// What all answers of a moment follow from.
+pub struct Answerer<'a> {
+    /// The names of the zone.
+    pub names: &'a Names,
+    /// Who may be answered.
+    pub roster: &'a Roster,
+    /// Where clients are.
+    pub places: &'a Places,
+    /// Makes cookies.
+    pub cookies: &'a Cookies,
+    /// This node's name, for whoever asks who answers (RFC 5001).
+    pub id: &'a str,
+    /// How long resolvers keep addresses, seconds.
+    pub ttl: u32,
+    /// Addresses in an answer, at most.
+    pub most: usize,
+    /// True if HTTP/3 is spoken.
+    pub http3: bool,
+}
+
+/// A response, and what it is worth.
+#[derive(Debug)]
+pub struct Answered {
+    /// What is sent.
+    pub bytes: Vec<u8>,
+    /// True if whoever asked is known to be where it says that it is.
+    pub is_proven: bool,
+    /// Its code, for those who count.
+    pub code: ResponseCode,
+}
+
+/// How a query came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// In a datagram.
+    Udp,
+    /// Over a connection, so its source is where it says that it is.
+    Tcp,
+}
+
+/// What was found for a name and a type.
+struct Found {
+    code: ResponseCode,
+    answers: Vec<Record>,
+    /// True if it depends on where the client is.
+    is_local: bool,
+}
+
+impl Answerer<'_> {
+    /// The response to a query from `from`, at Unix seconds; `None` if nothing is to be said. `dice` decides by chance.
+    pub fn answer(&self, query: &[u8], from: SocketAddr, by: By, now: u32, dice: u64) -> Option<Answered> {
+        // A response to a response would never end.
+        let (head, flags) = (query.get(..2)?, query.get(2)?);
+        if query.len() < HEADER || flags & 0x80 != 0 {
+            return None;
+        }
+        let Ok(asked) = Message::from_vec(query) else {
+            let id = head.try_into().map_or(0, u16::from_be_bytes);
+            return finish(&Message::error_msg(id, OpCode::Query, ResponseCode::FormErr), 512, false);
+        };
+        let mut response = Message::response(asked.metadata.id, asked.metadata.op_code);
+        response.metadata.recursion_desired = asked.metadata.recursion_desired;
+        let mut is_proven = by == By::Tcp;
+        let mut subnet = None;
+        if let Some(edns) = &asked.edns {
+            let mut own = Edns::new();
+            own.set_max_payload(MAX_UDP);
+            own.set_version(0);
+            if edns.version() > 0 {
+                own.set_rcode_high(ResponseCode::BADVERS.high());
+                response.metadata.response_code = ResponseCode::BADVERS;
+                response.set_edns(own);
+                return finish(&response, usize::from(MAX_UDP), is_proven);
+            }
+            if let Some(EdnsOption::Unknown(_, cookie)) = edns.option(EdnsCode::from(COOKIE)) {
+                let Some(client) = cookie.get(..CLIENT).and_then(|client| <[u8; CLIENT]>::try_from(client).ok()) else {
+                    response.metadata.response_code = ResponseCode::FormErr;
+                    return finish(&response, usize::from(MAX_UDP), is_proven);
+                };
+                is_proven |= self.cookies.is_own(cookie, from.ip(), now);
+                let fresh = self.cookies.make(client, from.ip(), now).to_vec();
+                own.options_mut().insert(EdnsOption::Unknown(COOKIE, fresh));
+            }
+            if edns.option(EdnsCode::NSID).is_some()
+                && let Ok(id) = hickory_proto::rr::rdata::opt::NSIDPayload::new(self.id.as_bytes())
+            {
+                own.options_mut().insert(EdnsOption::NSID(id));
+            }
+            if let Some(EdnsOption::Subnet(of)) = edns.option(EdnsCode::Subnet) {
+                subnet = Some(*of);
+            }
+            response.set_edns(own);
+        }
+        let (address, bits) = subnet.map_or((from.ip(), u8::MAX), |subnet| (subnet.addr(), subnet.source_prefix()));
+        let found = match (asked.metadata.op_code, asked.queries.as_slice()) {
+            (OpCode::Query, [query]) => {
+                response.add_query(query.clone());
+                self.find(query, address, bits, dice)
+            }
+            (OpCode::Query, _) => (Found::nothing(ResponseCode::FormErr), 0),
+            _ => (Found::nothing(ResponseCode::NotImp), 0),
+        };
+        let (Found { code, answers, is_local }, scope) = found;
+        response.metadata.response_code = code;
+        response.metadata.authoritative = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
+        // For whom this is good, so that a resolver does not give it to clients elsewhere (RFC 7871 section 7.2.1).
+        if let (Some(subnet), Some(edns)) = (subnet, &mut response.edns) {
+            let scope = if is_local { scope.min(subnet.source_prefix()) } else { 0 };
+            edns.options_mut().insert(EdnsOption::Subnet(ClientSubnet::new(
+                subnet.addr(),
+                subnet.source_prefix(),
+                scope,
+            )));
+        }
+        if answers.is_empty() && response.metadata.authoritative {
+            response.add_authority(self.soa());
+        }
+        response.add_answers(answers);
+        if let [query] = asked.queries.as_slice()
+            && matches!(query.query_type(), RecordType::NS)
+        {
+            response.add_additionals(glue(&self.names.apex, &self.roster.servers));
+        }
+        let most = match (by, &asked.edns) {
+            (By::Tcp, _) => usize::from(u16::MAX),
+            (By::Udp, None) => 512,
+            (By::Udp, Some(edns)) => usize::from(edns.max_payload().clamp(512, MAX_UDP)),
+        };
+        finish(&response, most, is_proven)
+    }
+
+    /// What there is, and the bits of the client's address that it is for.
+    fn find(&self, query: &Query, client: IpAddr, bits: u8, dice: u64) -> (Found, u8) {
+        let name = query.name().to_lowercase();
+        if query.query_class() != DNSClass::IN || !self.names.apex.zone_of(&name) {
+            return (Found::nothing(ResponseCode::Refused), 0);
+        }
+        let kind = query.query_type();
+        if matches!(kind, RecordType::AXFR | RecordType::IXFR) {
+            return (Found::nothing(ResponseCode::Refused), 0);
+        }
+        let (is_apex, is_site) = (name == self.names.apex, self.names.site.contains(&name));
+        let server =
+            self.roster.servers.iter().find(|server| server_name(&self.names.apex, server.node.as_str()) == name);
+        let texts = || self.roster.texts.iter().filter(|(at, _)| *at == name);
+        let is_there = is_apex
+            || is_site
+            || server.is_some()
+            || texts().next().is_some()
+            // Of what is below, the names above are there, too (RFC 8020).
+            || self.names.site.iter().any(|below| name.zone_of(below))
+            || self.roster.texts.iter().any(|(below, _)| name.zone_of(below));
+        if !is_there {
+            return (Found::nothing(ResponseCode::NXDomain), 0);
+        }
+        let record = |ttl: u32, data: RData| Record::from_rdata(query.name().clone(), ttl, data);
+        let (mut answers, mut scope, mut is_local) = (Vec::new(), 0, false);
+        match kind {
+            // Whoever wants all gets little (RFC 8482 section 4.2).
+            RecordType::ANY => answers.push(record(LASTING, RData::HINFO(HINFO::new("RFC8482".into(), String::new())))),
+            RecordType::A | RecordType::AAAA if is_site => {
+                is_local = true;
+                let found = self.places.find(client).filter(|(_, of)| *of <= bits);
+                scope = found.map_or(0, |(_, of)| of);
+                let picked = self.roster.pick(found.map(|(place, _)| place), self.most, dice);
+                for host in picked {
+                    match kind {
+                        RecordType::A => answers.extend(host.four.iter().map(|ip| record(self.ttl, RData::A(A(*ip))))),
+                        _ => answers.extend(host.six.iter().map(|ip| record(self.ttl, RData::AAAA(AAAA(*ip))))),
+                    }
+                }
+            }
+            RecordType::A | RecordType::AAAA => {
+                for ip in server.iter().flat_map(|server| &server.addresses) {
+                    match (kind, ip) {
+                        (RecordType::A, IpAddr::V4(ip)) => answers.push(record(LASTING, RData::A(A(*ip)))),
+                        (RecordType::AAAA, IpAddr::V6(ip)) => answers.push(record(LASTING, RData::AAAA(AAAA(*ip)))),
+                        _ => {}
+                    }
+                }
+            }
+            RecordType::HTTPS if is_site => {
+                let alpn = if self.http3 { vec!["h3".into(), "h2".into()] } else { vec!["h2".into()] };
+                let mut params = vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(alpn)))];
+                params.extend(self.roster.port.map(|port| (SvcParamKey::Port, SvcParamValue::Port(port))));
+                answers.push(record(self.ttl, RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), params)))));
+            }
+            RecordType::SOA if is_apex => answers.push(self.soa()),
+            RecordType::NS if is_apex => {
+                let names =
+                    self.roster.servers.iter().map(|server| server_name(&self.names.apex, server.node.as_str()));
+                answers.extend(names.map(|name| record(LASTING, RData::NS(NS(name)))));
+            }
+            RecordType::CAA if is_apex => answers.extend(self.names.caa.iter().map(|caa| record(LASTING, caa.clone()))),
+            RecordType::TXT => {
+                answers.extend(texts().map(|(_, text)| record(self.ttl, RData::TXT(TXT::new(vec![text.clone()])))));
+            }
+            _ => {}
+        }
+        (Found { code: ResponseCode::NoError, answers, is_local }, scope)
+    }
+
+    fn soa(&self) -> Record {
+        let first = self.roster.servers.first().map_or("none", |server| server.node.as_str());
+        let (refresh, retry, expire) = (3600, 600, 604_800);
+        let soa = SOA::new(
+            server_name(&self.names.apex, first),
+            self.names.contact.clone(),
+            self.roster.serial,
+            refresh,
+            retry,
+            expire,
+            // How long it is kept that something is not there (RFC 2308 section 4).
+            self.ttl,
+        );
+        Record::from_rdata(self.names.apex.clone(), self.ttl, RData::SOA(soa))
+    }
+
+    /// A response that says that the answer has to be asked for over TCP: for networks that ask too much, once in a while,
+    /// so that whoever is really there gets one (the slip of response rate limiting).
+    pub fn slip(query: &[u8]) -> Option<Vec<u8>> {
+        let asked = Message::from_vec(query).ok()?;
+        let mut response = Message::response(asked.metadata.id, asked.metadata.op_code);
+        response.metadata.truncation = true;
+        response.add_queries(asked.queries.iter().cloned());
+        response.to_vec().ok()
+    }
+}
+
+/// The name of a node that answers DNS.
+fn server_name(apex: &Name, node: &str) -> Name {
+    // A node's name is a label; with three bytes before it, it may be too long for one.
+    let label: String = format!("ns-{node}").chars().take(63).collect();
+    Name::from_ascii(label).and_then(|name| name.append_domain(apex)).unwrap_or_else(|_| apex.clone())
+}
+
+/// Where those are who answer for the zone.
+fn glue(apex: &Name, servers: &[Server]) -> Vec<Record> {
+    let of = |server: &Server| {
+        let name = server_name(apex, server.node.as_str());
+        let record = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) => Record::from_rdata(name.clone(), LASTING, RData::A(A(*ip))),
+            IpAddr::V6(ip) => Record::from_rdata(name.clone(), LASTING, RData::AAAA(AAAA(*ip))),
+        };
+        server.addresses.iter().map(record).collect::<Vec<_>>()
+    };
+    servers.iter().flat_map(of).collect()
+}
+
+/// The records to be entered in the zone above, as text: the delegation, and where the servers are.
+pub fn delegation(names: &Names, servers: &[Server]) -> String {
+    let ns = servers.iter().map(|server| {
+        let name = server_name(&names.apex, server.node.as_str());
+        Record::from_rdata(names.apex.clone(), LASTING, RData::NS(NS(name)))
+    });
+    ns.chain(glue(&names.apex, servers)).map(|record| format!("{record}\n")).collect()
+}
+
+impl Found {
+    fn nothing(code: ResponseCode) -> Self {
+        Self { code, answers: Vec::new(), is_local: false }
+    }
+}
+
+/// The bytes of a response, which is cut short if it has more than `most`: then it is to be asked for over TCP.
+fn finish(response: &Message, most: usize, is_proven: bool) -> Option<Answered> {
+    debug_assert_eq!(response.metadata.message_type, MessageType::Response);
+    let code = response.metadata.response_code;
+    let bytes = response.to_vec().ok()?;
+    if bytes.len() <= most {
+        return Some(Answered { bytes, is_proven, code });
+    }
+    let mut short = Message::response(response.metadata.id, response.metadata.op_code);
+    short.metadata = response.metadata;
+    short.metadata.truncation = true;
+    short.add_queries(response.queries.iter().cloned());
+    if let Some(edns) = &response.edns {
+        short.set_edns(edns.clone());
+    }
+    Some(Answered { bytes: short.to_vec().ok()?, is_proven, code })
+}
+
+#[cfg(test)]
+mod tests;

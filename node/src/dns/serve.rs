@@ -1,0 +1,316 @@
+//! The sockets of DNS: a thread for each UDP address, and one for all connections.
+//!
+//! A datagram is answered by the thread that took it, with two system calls and nothing else. What its source is, anybody can
+//! claim: so responses to one network have a rate, beyond which one in [`SLIP`] is a word that TCP should be used, and the
+//! others are not sent. Whoever shows a cookie, or comes by TCP, is where it says that it is.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use hickory_proto::op::ResponseCode;
+use socket2::{Domain, Protocol, Type};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    DnsConfig, Names,
+    answer::{Answerer, By},
+    cookie::Cookies,
+    places::Places,
+    roster::Roster,
+};
+use crate::{
+    admission::{
+        rates::{Charge, Rate, Rates},
+        source::Source,
+    },
+    peers::Peers,
+};
+
+/// How often what can be answered is made anew: a node that fails is out of all answers as soon.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// One response in so many, of those that are held back, says that TCP should be used (as BIND and Knot do).
+const SLIP: u64 = 2;
+
+/// Networks whose rates are known at once.
+const NETWORKS: usize = 1 << 16;
+
+/// How many times its rate a network may have at once.
+const BURST: u64 = 2;
+
+/// Connections at once, and how long one may be silent.
+const CONNECTIONS: usize = 256;
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Queries on one connection.
+const MOST: usize = 100;
+
+/// Bytes that wait to be read from a UDP socket.
+const BUFFER: usize = 4 << 20;
+
+/// How often a thread that waits looks whether it is to end.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What happened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Queries.
+    pub queries: AtomicU64,
+    /// Those that came by TCP.
+    pub by_tcp: AtomicU64,
+    /// Names that are not there.
+    pub no_such_name: AtomicU64,
+    /// Names of other zones, transfers, what is not understood.
+    pub refused: AtomicU64,
+    /// Responses that were held back.
+    pub limited: AtomicU64,
+    /// Datagrams that are nothing.
+    pub garbage: AtomicU64,
+}
+
+/// What all threads share.
+struct Shared {
+    names: Names,
+    places: Places,
+    cookies: Cookies,
+    roster: ArcSwap<Roster>,
+    rates: Rates,
+    counters: Arc<Counters>,
+    id: String,
+    ttl: u32,
+    most: usize,
+    http3: bool,
+    begun: Instant,
+    slips: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// Bound, and not running yet.
+pub struct Dns {
+    shared: Arc<Shared>,
+    config: DnsConfig,
+    udp: Vec<UdpSocket>,
+    tcp: Vec<std::net::TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Dns {
+    /// Binds what the configuration says; `None` if this node answers no DNS.
+    ///
+    /// # Errors
+    /// Names the address or the file, and what to do.
+    pub fn bind(config: &DnsConfig, id: &str, places: Places, http3: bool) -> anyhow::Result<Option<Self>> {
+        let Some(names) = config.names()? else { return Ok(None) };
+        let (mut udp, mut tcp, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+        for address in &config.bind {
+            let bound = || {
+                format!(
+                    "binding UDP and TCP {address} for DNS: port 53 needs CAP_NET_BIND_SERVICE, and no other server on it"
+                )
+            };
+            let socket = datagrams(*address).with_context(bound)?;
+            let own = socket.local_addr()?;
+            tcp.push(crate::listener::listen(own, false).with_context(bound)?);
+            udp.push(socket);
+            addresses.push(own);
+        }
+        let some = |value: u64| NonZero::new(value).unwrap_or(NonZero::<u64>::MIN);
+        let rate = Rate { per_second: some(config.rate), burst: some(config.rate.saturating_mul(BURST)) };
+        let shared = Shared {
+            names,
+            places,
+            cookies: Cookies::new(rand::random()),
+            roster: ArcSwap::default(),
+            rates: Rates::new(rate, NETWORKS),
+            counters: Arc::default(),
+            id: id.to_owned(),
+            ttl: u32::try_from(config.ttl.0.as_secs()).unwrap_or(u32::MAX),
+            most: config.answers,
+            http3,
+            begun: Instant::now(),
+            slips: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        };
+        Ok(Some(Self { shared: Arc::new(shared), config: config.clone(), udp, tcp, addresses }))
+    }
+
+    /// Where it is bound.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What happens.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.shared.counters)
+    }
+
+    /// Answers until cancelled, on threads of its own.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn spawn(self, peers: Peers, cancel: CancellationToken) -> io::Result<Running> {
+        let Self { shared, config, udp, tcp, .. } = self;
+        shared.roster.store(Arc::new(Roster::of(&peers.view(), &config.zones, difusor_proto::process::unix_us())));
+        let mut threads = Vec::new();
+        for socket in udp {
+            let shared = Arc::clone(&shared);
+            threads.push(thread::Builder::new().name("dns-udp".into()).spawn(move || shared.datagrams(&socket))?);
+        }
+        let of_threads = Arc::clone(&shared);
+        threads.push(thread::Builder::new().name("dns".into()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::error!(%error, "DNS over TCP has ended"),
+            };
+            runtime.block_on(async {
+                for socket in tcp {
+                    match TcpListener::from_std(socket) {
+                        Ok(listener) => drop(tokio::spawn(Arc::clone(&shared).accept(listener))),
+                        Err(error) => tracing::error!(%error, "DNS over TCP has ended"),
+                    }
+                }
+                let mut look = tokio::time::interval(LOOK);
+                while cancel.run_until_cancelled(look.tick()).await.is_some() {
+                    let roster = Roster::of(&peers.view(), &config.zones, difusor_proto::process::unix_us());
+                    if **shared.roster.load() != roster {
+                        if roster.fails_open && !shared.roster.load().fails_open {
+                            tracing::warn!("no node seems fit: all are answered");
+                        }
+                        shared.roster.store(Arc::new(roster));
+                    }
+                }
+            });
+        })?);
+        Ok(Running { shared: of_threads, threads })
+    }
+}
+
+/// Ends its threads when it is dropped.
+pub struct Running {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn answerer<'a>(&'a self, roster: &'a Roster) -> Answerer<'a> {
+        let Self { names, places, cookies, id, ttl, most, http3, .. } = self;
+        Answerer { names, roster, places, cookies, id, ttl: *ttl, most: *most, http3: *http3 }
+    }
+
+    fn datagrams(&self, socket: &UdpSocket) {
+        let mut query = [0; 4096];
+        while !self.is_over.load(Relaxed) {
+            let (len, from) = match socket.recv_from(&mut query) {
+                Ok(came) => came,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => continue,
+                // Somebody's port is closed: nothing of ours.
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot read DNS queries; trying on");
+                    thread::sleep(PATIENCE);
+                    continue;
+                }
+            };
+            let query = query.get(..len).unwrap_or_default();
+            if let Some(response) = self.respond(query, from, By::Udp) {
+                // A client that is gone has nothing to hear.
+                let _ = socket.send_to(&response, from);
+            }
+        }
+    }
+
+    fn respond(&self, query: &[u8], from: SocketAddr, by: By) -> Option<Vec<u8>> {
+        self.counters.queries.fetch_add(1, Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = u32::try_from(now & u64::from(u32::MAX)).unwrap_or_default();
+        let roster = self.roster.load();
+        let Some(answered) = self.answerer(&roster).answer(query, from, by, now, rand::random()) else {
+            self.counters.garbage.fetch_add(1, Relaxed);
+            return None;
+        };
+        match answered.code {
+            ResponseCode::NoError => {}
+            ResponseCode::NXDomain => drop(self.counters.no_such_name.fetch_add(1, Relaxed)),
+            _ => drop(self.counters.refused.fetch_add(1, Relaxed)),
+        }
+        if answered.is_proven || self.may_have(from.ip()) {
+            return Some(answered.bytes);
+        }
+        self.counters.limited.fetch_add(1, Relaxed);
+        let nth = self.slips.fetch_add(1, Relaxed);
+        nth.is_multiple_of(SLIP).then(|| Answerer::slip(query)).flatten()
+    }
+
+    fn may_have(&self, address: IpAddr) -> bool {
+        let now = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let network = Source::of(address).network();
+        matches!(self.rates.charge(network, 1, now), Charge::Paid(_))
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok((mut tcp, from)) = listener.accept().await else {
+                tokio::time::sleep(PATIENCE).await;
+                continue;
+            };
+            // Who finds no room asks another server.
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let shared = Arc::clone(&self);
+            tokio::spawn(async move {
+                let _place = place;
+                let mut query = vec![0; 4096];
+                for _ in 0..MOST {
+                    let Ok(Ok(len)) = timeout(SILENCE, tcp.read_u16()).await else { return };
+                    let Some(room) = query.get_mut(..usize::from(len)) else { return };
+                    let Ok(Ok(_)) = timeout(SILENCE, tcp.read_exact(room)).await else { return };
+                    shared.counters.by_tcp.fetch_add(1, Relaxed);
+                    let Some(response) = shared.respond(room, from, By::Tcp) else { return };
+                    let Ok(len) = u16::try_from(response.len()) else { return };
+                    let framed = [&len.to_be_bytes()[..], &response].concat();
+                    let Ok(Ok(())) = timeout(SILENCE, tcp.write_all(&framed)).await else { return };
+                }
+            });
+        }
+    }
+}
+
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // What the system does not allow it does not give.
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    socket.bind(&address.into())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket.into())
+}
