@@ -3,7 +3,7 @@
 //! What is shipped stands as it is, with the values of the default configuration; between its marks the values are written
 //! anew.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, net::SocketAddr};
 
 use anyhow::{Context as _, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -55,13 +55,19 @@ impl Texts {
         // A set cannot be empty. What goes over the loopback is let in before.
         four.push("127.0.0.0/8".parse()?);
         six.push("::1/128".parse()?);
+        // Other nodes, and resolvers: their own limits are behind this.
+        let dns = || config.dns.bind.iter().map(SocketAddr::port).filter(|port| *port != 0);
+        let operators: BTreeSet<u16> = operators.iter().copied().chain(dns()).collect();
+        let peers = Some(config.peers.port()).filter(|port| *port != 0);
+        let others: BTreeSet<u16> = others.iter().copied().chain(dns()).chain(peers).collect();
         let mut values = String::new();
         let _ = writeln!(values, "define public_tcp = {}", set(&tcp));
         let _ = writeln!(values, "define public_udp = {}", set(&udp));
-        values
-            .push_str("# ssh, and whatever else operators reach: never limited, so nobody is locked out by a flood.\n");
-        let _ = writeln!(values, "define operator_tcp = {}", set(operators));
-        let _ = writeln!(values, "define operator_udp = {}", set(others));
+        values.push_str(
+            "# ssh, other nodes, DNS, and whatever else operators reach: not limited here, so nobody is locked out by a flood.\n",
+        );
+        let _ = writeln!(values, "define operator_tcp = {}", set(&operators));
+        let _ = writeln!(values, "define operator_udp = {}", set(&others));
         values.push_str("# Never limited: proxies, and who is exempt in [admission].\n");
         let _ = writeln!(values, "define exempt4 = {}", set(Ipv4Net::aggregate(&four).iter()));
         let _ = writeln!(values, "define exempt6 = {}", set(Ipv6Net::aggregate(&six).iter()));
@@ -108,12 +114,15 @@ mod tests {
     fn values_are_of_the_node() {
         let rules = texts(
             "public = [\"0.0.0.0:443\", \"[::]:443\"]\nredirect.bind = [\"0.0.0.0:80\"]\nlimits.connections = 100\n\
-             proxies = [\"10.0.0.0/8\", \"10.1.0.0/16\"]\nadmission.exempt = [\"2001:db8::7\"]\n",
+             proxies = [\"10.0.0.0/8\", \"10.1.0.0/16\"]\nadmission.exempt = [\"2001:db8::7\"]\n\
+             dns.bind = [\"0.0.0.0:53\"]\n",
         )
         .unwrap();
         for line in [
             "define public_tcp = { 80, 443 }\n",
             "define public_udp = { 443 }\n",
+            "define operator_tcp = { 22, 53 }\n",
+            "define operator_udp = { 53, 8445 }\n",
             "define exempt4 = { 10.0.0.0/8, 127.0.0.0/8 }\n",
             "define exempt6 = { ::1/128, 2001:db8::7/128 }\n",
             "ct count over 50 }",
