@@ -111,7 +111,7 @@ pub struct Driver {
     pub fleet: FleetView,
     sessions: HashMap<NodeId, (usize, mpsc::UnboundedSender<ToSession>)>,
     /// Who is in the mesh, by the last list.
-    members: Option<(u64, Signed<Members>)>,
+    members: Option<(Members, Signed<Members>)>,
 }
 
 impl Driver {
@@ -140,6 +140,13 @@ impl Driver {
 
     fn handle(&mut self, command: Command) {
         match command {
+            Command::Joined { node, session, .. }
+                if self.members.as_ref().is_some_and(|(members, _)| members.get(&node).is_none()) =>
+            {
+                // It was taken out while it said hello.
+                tracing::warn!(%node, "it is no node any more");
+                let _ = session.send(ToSession::Close(CloseCode::UnknownNode));
+            }
             Command::Joined { node, zone, hello, connection, session } => {
                 let replaced = self.sessions.insert(node.clone(), (connection, session));
                 if let Some((_, old)) = replaced {
@@ -195,7 +202,7 @@ impl Driver {
 
     /// Tells everyone who is in the mesh. Whoever is not any more hears that, too, and is closed.
     fn members(&mut self, members: &Members) {
-        if self.members.as_ref().is_some_and(|(serial, _)| *serial >= members.serial) {
+        if self.members.as_ref().is_some_and(|(told, _)| told.serial >= members.serial) {
             return;
         }
         let signed = match self.key.sign(members) {
@@ -216,7 +223,7 @@ impl Driver {
                 let _ = session.send(ToSession::Close(CloseCode::UnknownNode));
             }
         }
-        self.members = Some((members.serial, signed));
+        self.members = Some((members.clone(), signed));
     }
 
     fn step(&mut self, event: Event) {

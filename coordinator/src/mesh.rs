@@ -50,6 +50,9 @@ const MAX_GUESTS: usize = 32;
 /// it is filled. What is left of a national cut that was taken apart is more, so a link is measured at every cut.
 const MEASURED: u64 = 256 << 10;
 
+/// How long what is said last to a node may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Offenders are told of once a second; a link may bring two of these close together.
 const TATTLE: Duration = Duration::from_millis(500);
 
@@ -289,6 +292,11 @@ impl Session {
         };
         if !matches!(code, CloseCode::Done | CloseCode::Shutdown | CloseCode::Replaced) {
             refuse(&self.mesh, code.name(), self.node.as_str());
+        }
+        if code == CloseCode::UnknownNode {
+            // That it is no node any more it should hear signed, before it is shut out.
+            let _ = self.send.finish();
+            let _ = tokio::time::timeout(LAST_WORDS, self.send.stopped()).await;
         }
         tracing::info!(node = %self.node, code = code.name(), "node disconnected");
         code.close(&self.connection);

@@ -26,6 +26,7 @@ use crate::{
     admission::rules::book::{Rulebook, RulesStatus},
     admission::{offenders::Ban, overload::Overload},
     certificate::Certificates,
+    dns,
     health::{Health, Reason},
     http3::Counters,
     insight::report::Report,
@@ -52,6 +53,8 @@ pub struct Desk {
     pub http3: Option<Arc<Counters>>,
     /// What is given up when there is too much to do.
     pub overload: Overload,
+    /// What happens in DNS, if it is answered.
+    pub dns: Option<Arc<dns::serve::Counters>>,
     /// Offenders that the kernel drops, if it does.
     pub blocklist: Option<Arc<Blocklist>>,
     /// Cancelled once the node is about to end.
@@ -240,6 +243,8 @@ async fn metrics(State(desk): State<Desk>) -> Response {
     let offenders = desk.sync.door.offenders();
     let bans = offenders.into_iter().flat_map(|offenders| offenders.banned());
     let (places, taken) = desk.overload.places();
+    let (health, view) = (now(&desk), desk.sync.peers.view());
+    let fit = view.all(process::unix_us()).iter().filter(|(_, unfit)| unfit.is_none()).count();
     let snapshot = serving.with(|shown| Snapshot {
         cut: shown.map(|shown| shown.site.cut()),
         flips: serving.flips(),
@@ -259,6 +264,13 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         banned: offenders.map_or(0, |offenders| offenders.list(Instant::now(), usize::MAX).len() as u64),
         places: Some((places as u64, taken as u64, desk.overload.level().into())),
         kernel: desk.blocklist.as_ref().map(|list| list.view()),
+        dns: desk.dns.iter().flat_map(|counters| counters.read()).collect(),
+        health: Reason::ALL.iter().map(|reason| (reason.name(), health.reasons.contains(reason))).collect(),
+        peers: view.members.as_ref().map(|members| {
+            let alive = members.nodes.iter().filter(|member| view.is_alive(&member.node)).count();
+            [members.nodes.len() as u64, alive as u64, fit as u64]
+        }),
+        clock_us: view.clock.map(|(offset, _)| offset),
     });
     let text = desk.observatory.scrape(snapshot);
     ([(header::CONTENT_TYPE, observe::CONTENT_TYPE)], text).into_response()

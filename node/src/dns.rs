@@ -15,10 +15,7 @@ pub mod serve;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use difusor_proto::{Zone, units::Span};
-use hickory_proto::rr::{
-    Name, RData,
-    rdata::{CAA, caa::KeyValue},
-};
+use hickory_proto::rr::{Name, RData, rdata::CAA};
 use serde::Deserialize;
 
 /// The `[dns]` table of the configuration. The same on all nodes.
@@ -35,7 +32,7 @@ pub struct DnsConfig {
     pub names: Vec<String>,
     /// How long resolvers keep an answer.
     pub ttl: Span,
-    /// Addresses in an answer, at most.
+    /// Nodes in an answer, at most.
     pub answers: usize,
     /// Mailbox of whoever looks after the zone.
     pub contact: String,
@@ -131,20 +128,16 @@ impl DnsConfig {
         }
         let caa = |text: &String| {
             let (tag, value) = text.split_once(' ').unwrap_or((text, ""));
-            let critical = false;
-            let issuer = |value: &str| if value == ";" { Ok(None) } else { name(value, "caa").map(Some) };
-            let none: Vec<KeyValue> = Vec::new();
-            let record = match tag {
-                "issue" => CAA::new_issue(critical, issuer(value)?, none),
-                "issuewild" => CAA::new_issuewild(critical, issuer(value)?, none),
-                "iodef" => {
-                    let mut record = CAA::new_issue(critical, None, none);
-                    record.tag = "iodef".into();
-                    record.value = value.as_bytes().to_vec();
-                    record
-                }
-                _ => return Err(wrong(format!("caa: `{text}`: write `issue NAME`, `issuewild NAME` or `iodef URL`"))),
-            };
+            let value = value.trim();
+            let is_fine = matches!(tag, "issue" | "issuewild" | "iodef")
+                && (1..=255).contains(&value.len())
+                && value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            if !is_fine {
+                return Err(wrong(format!("caa: `{text}`: write `issue NAME`, `issuewild NAME` or `iodef URL`")));
+            }
+            // As it is written: an issuer's name has no dot at its end (RFC 8659 section 4.2).
+            let mut record = CAA::new_issue(false, None, Vec::new());
+            (record.tag, record.value) = (tag.to_owned(), value.as_bytes().to_vec());
             Ok(RData::CAA(record))
         };
         Ok(Some(Names {

@@ -7,7 +7,10 @@ mod behind;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -28,7 +31,7 @@ use crate::{
 };
 
 /// An instant further away than this is a mistake, or a clock that is wrong: the flip is obeyed at once.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+pub const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Cuts that are remembered as served: more than are ever kept addressable.
 const MAX_SERVED: usize = 512;
@@ -85,6 +88,8 @@ pub struct Gate {
     /// What the listeners serve.
     pub serving: Arc<Serving>,
     bell: behind::Bell,
+    /// Serial of the mark, for those who must not wait for the lock.
+    serial: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -97,8 +102,8 @@ struct State {
     prepared: Option<Arc<Site>>,
     /// How often files were taken from other places than before: what was built meanwhile may be on the old ones.
     mended: u64,
-    /// A flip to a cut that is not complete here yet.
-    pending: Option<Signed<Flip>>,
+    /// A flip to a cut that is not complete here yet, and its serial.
+    pending: Option<(u64, Signed<Flip>)>,
 }
 
 impl Gate {
@@ -113,7 +118,16 @@ impl Gate {
         // The mark is written first, so a crash can have come between the two.
         served.extend(mark.root.filter(|root| served.last() != Some(root)));
         let state = Mutex::new(State { mark, served, prepared: None, mended: 0, pending: None });
-        let gate = Self { home, store, key, options, serving, bell: behind::Bell::default(), state };
+        let gate = Self {
+            home,
+            store,
+            key,
+            options,
+            serving,
+            bell: behind::Bell::default(),
+            serial: mark.serial.into(),
+            state,
+        };
         if let Some(cut) = gate.held()?.into_iter().find(|cut| Some(cut.root) == mark.root) {
             match gate.site(&cut, true) {
                 Ok(site) => {
@@ -133,6 +147,11 @@ impl Gate {
     /// The mark.
     pub fn mark(&self) -> Mark {
         self.lock().mark
+    }
+
+    /// Serial of the last flip that was obeyed. Never waits: a flip holds the mark until its instant.
+    pub fn serial(&self) -> u64 {
+        self.serial.load(Relaxed)
     }
 
     /// Complete cuts on disk, newest first.
@@ -215,7 +234,10 @@ impl Gate {
         let mut state = self.lock();
         let mark = state.mark.admit(&flip)?;
         let Some(site) = self.ready(&mut state, &flip.cut)? else {
-            state.pending = Some(signed);
+            // Of two that wait, the later one is right.
+            if state.pending.as_ref().is_none_or(|(serial, _)| *serial <= flip.serial) {
+                state.pending = Some((flip.serial, signed));
+            }
             return Ok(None);
         };
         self.home.write_mark(&mark)?;
@@ -223,6 +245,7 @@ impl Gate {
         state.remember(flip.cut.root);
         sleep_until(offset.to_ours(flip.at_us));
         let flipped = self.serving.flip(site);
+        self.serial.store(flip.serial, Relaxed);
         // Behind the instant: it decides what a restarted node remembers, not what is served.
         if let Err(error) = self.home.write_served(&state.served) {
             tracing::warn!(%error, "earlier cuts will not be addressable after a restart");
@@ -257,12 +280,12 @@ impl Gate {
     pub fn obey_pending(&self, cut: &CutKey, offset: Offset) -> Result<Option<Obeyed>, GateError> {
         let mut state = self.lock();
         let is_for_it = match &state.pending {
-            Some(signed) => signed.open(&self.key)?.cut == *cut,
+            Some((_, signed)) => signed.open(&self.key)?.cut == *cut,
             None => false,
         };
         let pending = if is_for_it { state.pending.take() } else { None };
         drop(state);
-        pending.map_or(Ok(None), |signed| self.obey(signed, offset))
+        pending.map_or(Ok(None), |(_, signed)| self.obey(signed, offset))
     }
 
     fn ready(&self, state: &mut State, cut: &CutKey) -> Result<Option<Arc<Site>>, GateError> {

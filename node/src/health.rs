@@ -59,7 +59,7 @@ reasons! {
     /// The operator drained it.
     Drained "drained" Draining after 0 good 0,
     /// It does not answer itself over its public address.
-    Silent "silent" Sick after 1500 good 3000,
+    Silent "silent" Sick after 0 good 3000,
     /// It answers itself with other bytes than the cut has.
     WrongBytes "wrong-bytes" Sick after 0 good 3000,
     /// A file of the cut is not given to visitors, since the disk has spoiled it.
@@ -73,7 +73,7 @@ reasons! {
     /// There is little room on the disk.
     DiskLow "disk-low" Degraded after 1000 good 5000,
     /// The others serve a newer cut.
-    Behind "behind" Sick after 0 good 0,
+    Behind "behind" Sick after 500 good 0,
     /// The clock is off by more than caches and certificates bear.
     Clock "clock" Sick after 1000 good 3000,
     /// The clock is off.
@@ -88,8 +88,10 @@ reasons! {
     Alone "alone" Degraded after 5000 good 1000,
     /// It is not in touch with the coordinator.
     NoCoordinator "no-coordinator" Degraded after 15000 good 0,
-    /// It is not in the list of members.
+    /// It is not in the list of members, or neither the coordinator nor any other node takes it for one.
     NotAMember "not-a-member" Sick after 0 good 0,
+    /// The coordinator says that it is no node; the others take it for one.
+    Expelled "expelled" Degraded after 0 good 0,
 }
 
 impl Reason {
@@ -204,10 +206,10 @@ mod tests {
     fn a_moment_is_no_failure() {
         use Condition::{Ready, Sick};
         let mut judge = Judge::default();
-        let seen = [(0, true), (1000, true), (1400, false), (2000, true), (3499, true), (3500, true)];
-        assert_eq!(steps(&mut judge, Reason::Silent, &seen), [Ready, Ready, Ready, Ready, Ready, Sick]);
+        let seen = [(0, true), (900, true), (950, false), (2000, true), (2999, true), (3000, true)];
+        assert_eq!(steps(&mut judge, Reason::Clock, &seen), [Ready, Ready, Ready, Ready, Ready, Sick]);
         let good = [(4000, false), (6000, false), (6500, true), (7000, false), (9999, false), (10_000, false)];
-        assert_eq!(steps(&mut judge, Reason::Silent, &good), [Sick, Sick, Sick, Sick, Sick, Ready]);
+        assert_eq!(steps(&mut judge, Reason::Clock, &good), [Sick, Sick, Sick, Sick, Sick, Ready]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! mark.json       the last flip that was obeyed
 //! served.json     the cuts that were served, oldest first
 //! members.bin     who is in the mesh, signed
+//! boot            when the last process began, so that the next one is later
 //! health.probe    written again and again, to see whether anything can be
 //! store/          packs and index
 //! archive/        packs that are kept for the coordinator
@@ -139,6 +140,20 @@ impl Home {
     pub fn write_members(&self, members: &Signed<Members>) -> io::Result<()> {
         let bytes = postcard::to_stdvec(members).map_err(io::Error::other)?;
         replace(&self.members(), &bytes, Access::Normal)
+    }
+
+    /// When this process begins, for those who tell processes apart by that: `now` (Unix microseconds), or later than the last
+    /// one.
+    pub fn next_boot(&self, now: u64) -> u64 {
+        let path = self.dir.join("boot");
+        let last = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        // A clock that was far ahead once does not count for ever.
+        let last = last.filter(|last| *last < now.saturating_add(86_400_000_000));
+        let boot = last.map_or(now, |last| now.max(last.saturating_add(1)));
+        if let Err(error) = replace(&path, boot.to_string().as_bytes(), Access::Normal) {
+            tracing::warn!(%error, "when this process began is not kept");
+        }
+        boot
     }
 
     fn identity(&self) -> PathBuf {

@@ -72,6 +72,14 @@ pub struct Snapshot {
     pub places: Option<(u64, u64, u32)>,
     /// Offenders that the kernel drops; none if it does not.
     pub kernel: Option<KernelView>,
+    /// Queries of DNS by what became of them; none if it is not answered.
+    pub dns: Vec<(&'static str, u64)>,
+    /// Each reason for which visitors might go elsewhere, and whether it is so.
+    pub health: Vec<(&'static str, bool)>,
+    /// Nodes of the mesh, how many of them are there, and how many this one would send visitors to.
+    pub peers: Option<[u64; 3]>,
+    /// What the clocks of others are ahead of this one, microseconds.
+    pub clock_us: Option<i64>,
 }
 
 impl Observatory {

@@ -12,7 +12,7 @@ pub mod view;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -54,6 +54,9 @@ const WAITING: usize = 8;
 
 /// How often the time is asked for, and those who are not there are greeted.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Connections over which the time is asked for in a beat.
+const PINGS: usize = 16;
 
 /// Beats after which what is known of this node is told again, for those who missed it.
 const REPEAT: u32 = 10;
@@ -203,7 +206,8 @@ impl Network {
         let Self { endpoint, client, shared, mut events, mut orders, view, flips, home } = self;
         let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&shared), cancel.clone()));
         let begun = Instant::now();
-        let boot = unix_us();
+        // A clock that was set back must not make this process older than the last one.
+        let boot = home.next_boot(unix_us());
         let mut node = Node {
             swim: Swim::new(shared.me.clone(), boot, shared.key, rand::random()),
             known: View::clone(&view.load()),
@@ -214,8 +218,10 @@ impl Network {
             clocks: HashMap::new(),
             version: (boot, 0),
             mood: None,
+            flip: None,
             said: HashMap::new(),
             beats: 0,
+            is_news: true,
             begun,
             endpoint,
             client,
@@ -223,6 +229,7 @@ impl Network {
             view,
             flips,
             home,
+            kept: Arc::default(),
         };
         node.enlist();
         let mut beat = tokio::time::interval(BEAT);
@@ -261,9 +268,13 @@ struct Node {
     clocks: HashMap<NodeId, ClockFilter>,
     version: (u64, u32),
     mood: Option<Mood>,
+    /// The last flip.
+    flip: Option<Signed<Flip>>,
     /// What was said of others.
     said: HashMap<NodeId, bool>,
     beats: u32,
+    /// True if what is known is something else than what is shown.
+    is_news: bool,
     begun: Instant,
     endpoint: Endpoint,
     client: quinn::ClientConfig,
@@ -271,6 +282,8 @@ struct Node {
     view: Arc<ArcSwap<View>>,
     flips: mpsc::UnboundedSender<Signed<Flip>>,
     home: Home,
+    /// Serial of the list of members that is on disk.
+    kept: Arc<Mutex<u64>>,
 }
 
 impl Node {
@@ -302,7 +315,10 @@ impl Node {
             }
             Order::Flip(flip, at_us) => {
                 self.instant(&flip, at_us);
-                self.tell(News::Flip(flip));
+                if self.flip.as_ref() != Some(&flip) {
+                    self.flip = Some(flip);
+                    self.tell_flip();
+                }
             }
         }
     }
@@ -319,12 +335,25 @@ impl Node {
         if list.serial <= newest && self.known.members.is_some() {
             return;
         }
-        if let Err(error) = self.home.write_members(signed) {
-            tracing::warn!(%error, "the list of members is not kept: after a restart this node waits for the coordinator");
-        }
+        // The disk may take its time, and the others must not take this node for dead meanwhile.
+        let (home, kept, signed, serial) = (self.home.clone(), Arc::clone(&self.kept), signed.clone(), list.serial);
+        tokio::task::spawn_blocking(move || {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if serial <= *kept {
+                return;
+            }
+            match home.write_members(&signed) {
+                Ok(()) => *kept = serial,
+                Err(error) => tracing::warn!(
+                    %error,
+                    "the list of members is not kept: after a restart this node waits for the coordinator"
+                ),
+            }
+        });
         if list.get(&self.shared.me).is_none() {
             tracing::error!("this node is not in the mesh any more: remove it, or let it join again");
         }
+        self.is_news = true;
         self.known.members = Some(Arc::new(list));
         self.shared.members.store(self.known.members.clone());
         self.enlist();
@@ -350,6 +379,11 @@ impl Node {
         let now = self.now();
         let outputs = self.swim.set_members(everyone, now);
         self.carry_out(outputs);
+        // Who is there may have been heard of before it was in the list.
+        let alive = self.swim.alive().into_keys().filter(|node| others.contains(node));
+        self.known.alive = alive.collect();
+        self.known.witnesses.values_mut().for_each(|voices| voices.retain(|by, _| members.get(by).is_some()));
+        self.is_news = true;
         self.greet();
     }
 
@@ -380,6 +414,7 @@ impl Node {
                 self.links.insert(node, link);
             }
             Event::Failed(node) => drop(self.waiting.remove(&node)),
+            Event::Swim(node, _) if !self.is_member(&node) => drop(self.links.remove(&node)),
             Event::Swim(node, packet) => {
                 let now = self.now();
                 let outputs = self.swim.receive(&node, &packet, now);
@@ -387,6 +422,10 @@ impl Node {
             }
             Event::Clock(node, exchange) => self.clocks.entry(node).or_default().sample(exchange),
         }
+    }
+
+    fn is_member(&self, node: &NodeId) -> bool {
+        self.known.members.as_ref().is_some_and(|members| members.get(node).is_some())
     }
 
     fn tick(&mut self) {
@@ -405,21 +444,29 @@ impl Node {
     fn beat(&mut self) {
         self.beats = self.beats.wrapping_add(1);
         self.links.retain(|_, link| !link.is_closed());
-        for link in self.links.values_mut() {
+        // Some each time: a connection that is used for nothing else ends.
+        let skipped = usize::try_from(self.beats).unwrap_or(0).wrapping_mul(PINGS) % self.links.len().max(1);
+        for link in self.links.values_mut().skip(skipped).take(PINGS) {
             let _ = link.send(What::Ping { sent: unix_us() }, Instant::now());
         }
         self.greet();
         if self.beats.is_multiple_of(REPEAT) {
             self.tell_state();
+            self.tell_flip();
             let ill: Vec<_> =
                 self.said.iter().filter(|(_, is_well)| !**is_well).map(|(node, _)| node.clone()).collect();
             ill.into_iter().for_each(|node| self.tell_witness(node, false));
         }
         let offsets = self.clocks.iter().filter(|(node, _)| self.known.alive.contains(*node));
         let mut offsets: Vec<i64> = offsets.filter_map(|(_, filter)| Some(filter.best()?.offset_us)).collect();
+        let others = offsets.len();
+        // One clock that is wrong is not made right by being one of two.
+        offsets.push(0);
         offsets.sort_unstable();
-        self.known.clock =
-            offsets.get(offsets.len() / 2).filter(|_| offsets.len() >= CLOCKS).map(|at| (*at, offsets.len()));
+        let clock = offsets.get(offsets.len() / 2).filter(|_| others >= CLOCKS).map(|at| (*at, others));
+        if clock != self.known.clock {
+            (self.known.clock, self.is_news) = (clock, true);
+        }
     }
 
     fn next_version(&mut self) -> (u64, u32) {
@@ -433,6 +480,12 @@ impl Node {
         let (node, version) = (self.shared.me.clone(), self.next_version());
         let state = State { node, version, condition, reasons, serial, seq, staged, headroom };
         self.tell(News::State(state));
+    }
+
+    fn tell_flip(&mut self) {
+        if let Some(flip) = self.flip.clone() {
+            self.tell(News::Flip(flip));
+        }
     }
 
     fn tell_witness(&mut self, about: NodeId, is_well: bool) {
@@ -451,6 +504,7 @@ impl Node {
         if let Ok(flip) = flip.open(&self.shared.key)
             && self.known.flip.is_none_or(|(serial, _)| flip.serial > serial)
         {
+            self.is_news = true;
             self.known.flip = Some((flip.serial, at_us));
         }
     }
@@ -461,27 +515,40 @@ impl Node {
                 Output::Send(node, packet) => self.send(node, packet),
                 Output::Up(node) => {
                     tracing::info!(%node, "another node is there");
+                    self.is_news = true;
+                    // What it said before it began anew it may not say any more, and it may know nothing yet.
+                    self.forget_voices_of(&node);
                     self.known.alive.insert(node);
-                    // It may know nothing yet.
                     self.tell_state();
+                    self.tell_flip();
                 }
                 Output::Down(node) => {
                     tracing::warn!(%node, "another node is gone");
+                    self.is_news = true;
                     self.known.alive.remove(&node);
+                    self.forget_voices_of(&node);
                     self.clocks.remove(&node);
                     if let Some(link) = self.links.remove(&node) {
                         CloseCode::Silent.close(&link.connection);
                     }
                 }
                 Output::News(News::State(state)) => {
+                    self.is_news = true;
                     self.known.states.insert(state.node.clone(), state);
                 }
                 Output::News(News::Witness(told)) => {
+                    self.is_news = true;
                     self.known.witnesses.entry(told.about).or_default().insert(told.by, told.is_well);
                 }
                 // If nobody takes it, the node ends.
                 Output::News(News::Flip(flip)) => drop(self.flips.send(flip)),
             }
+        }
+    }
+
+    fn forget_voices_of(&mut self, by: &NodeId) {
+        for voices in self.known.witnesses.values_mut() {
+            voices.remove(by);
         }
     }
 
@@ -499,16 +566,15 @@ impl Node {
         if !is_dialling {
             let (endpoint, client, shared) = (self.endpoint.clone(), self.client.clone(), Arc::clone(&self.shared));
             tokio::spawn(async move {
-                let event = match timeout(HANDSHAKE, dial(&endpoint, client, &shared, &node)).await {
-                    Ok(Ok(connection)) => {
+                let event = match dial(&endpoint, client, &shared, &node).await {
+                    Ok(connection) => {
                         listen(Arc::clone(&shared), node.clone(), connection.clone());
                         Event::Linked(node, connection)
                     }
-                    Ok(Err(error)) => {
+                    Err(error) => {
                         tracing::debug!(%node, error = format!("{error:#}"), "no connection to another node");
                         Event::Failed(node)
                     }
-                    Err(_) => Event::Failed(node),
                 };
                 let _ = shared.events.send(event).await;
             });
@@ -523,8 +589,8 @@ impl Node {
     }
 
     /// Shows what is known, if it is something else than before.
-    fn show(&self) {
-        if *self.view.load_full() != self.known {
+    fn show(&mut self) {
+        if std::mem::take(&mut self.is_news) {
             self.view.store(Arc::new(self.known.clone()));
         }
     }
@@ -543,7 +609,10 @@ async fn dial(
     let mut problem = anyhow::anyhow!("it has no address that this node can reach");
     for address in member.reach.peers.iter().filter(|address| !is_four || address.is_ipv4()) {
         // The name says nothing: who it is, the digest of its certificate does.
-        match endpoint.connect_with(client.clone(), *address, "node.difusor.internal")?.await {
+        let connecting =
+            async { anyhow::Ok(endpoint.connect_with(client.clone(), *address, "node.difusor.internal")?.await?) };
+        let connected = timeout(HANDSHAKE, connecting).await.map_err(anyhow::Error::from).flatten();
+        match connected {
             Ok(connection) if shared.who(&connection).as_ref() == Some(node) => return Ok(connection),
             Ok(connection) => {
                 CloseCode::UnknownNode.close(&connection);
@@ -578,7 +647,8 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, cancel: CancellationTok
             members.nodes.iter().any(|member| member.reach.peers.iter().any(|at| at.ip().to_canonical() == from))
         });
         // Whoever is not where a member is shows first that its address is its own (RFC 9000 section 8.1.2).
-        if !is_known && !incoming.remote_address_validated() && incoming.may_retry() {
+        let is_busy = handshakes.available_permits() < MAX_HANDSHAKES / 2;
+        if (!is_known || is_busy) && !incoming.remote_address_validated() && incoming.may_retry() {
             let _ = incoming.retry();
             continue;
         }
@@ -605,8 +675,17 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, cancel: CancellationTok
 fn listen(shared: Arc<Shared>, node: NodeId, connection: Connection) {
     tokio::spawn(async move {
         let mut numbers = Numbers::default();
+        let mut members = shared.members.load_full();
         while let Ok(bytes) = connection.read_datagram().await {
             let arrived = unix_us();
+            let now = shared.members.load_full();
+            if !now.as_ref().zip(members.as_ref()).is_some_and(|(now, then)| Arc::ptr_eq(now, then)) {
+                members = now;
+                // It may have been taken out, or have another certificate by now.
+                if shared.who(&connection).as_ref() != Some(&node) {
+                    return CloseCode::UnknownNode.close(&connection);
+                }
+            }
             let Ok(datagram) = postcard::from_bytes::<Datagram<'_>>(&bytes) else {
                 return CloseCode::Garbage.close(&connection);
             };

@@ -1,7 +1,7 @@
 //! A running node: binds everything first, serves what it has at once, and keeps in touch.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpListener as Socket},
+    net::{SocketAddr, TcpListener as Socket},
     sync::Arc,
     thread,
     time::Duration,
@@ -228,8 +228,9 @@ impl Node {
             peers: peers.clone(),
             board: Arc::clone(&board),
             reach: Reach { peers: peers_at, public: public_at, dns: dns_at },
-            offset_us: 0.into(),
+            offset_us: i64::MIN.into(),
             by_peers: None.into(),
+            tried: 0.into(),
         });
         let monitor = Monitor {
             sync: Arc::clone(&sync),
@@ -240,7 +241,7 @@ impl Node {
             overload: station.overload.clone(),
             policy: Arc::clone(&station.policy),
             public: ready.public.clone(),
-            preamble: config.proxy_protocol && config.proxies.includes(IpAddr::from([127, 0, 0, 1])),
+            preamble: config.proxy_protocol.then(|| config.proxies.clone()),
             folder: home.dir().to_owned(),
             low_space: config.low_space.0,
             capacity: config.capacity,
@@ -296,10 +297,15 @@ impl Node {
             http3: http3.as_ref().map(Http3::counters),
             overload: station.overload.clone(),
             blocklist: blocklist.clone(),
+            dns: dns.as_ref().map(Dns::counters),
             draining: cancel.clone(),
         };
         // The others are told that this node ends before it closes its doors, so these go on to the end.
-        let networking = network.map(|network| tokio::spawn(network.run(over.clone())));
+        let has_peers = network.is_some();
+        let mut networking = match network {
+            Some(network) => tokio::spawn(network.run(over.clone())),
+            None => tokio::spawn(over.clone().cancelled_owned()),
+        };
         let naming = dns.map(|dns| dns.spawn(sync.peers.clone(), over.clone())).transpose()?;
         tokio::spawn(Arc::clone(&sync).obey_peers(told, closing.clone()));
         let mut watching_over = tokio::spawn(monitor.run(over.clone()));
@@ -335,6 +341,7 @@ impl Node {
             _ = &mut redirecting => Some("the redirecting listener"),
             _ = &mut status => Some("the status listener"),
             _ = &mut dialling => Some("the synchronisation"),
+            _ = &mut networking, if has_peers => Some("the connections to other nodes"),
             _ = &mut watching_over => Some("the watch over its health"),
         };
         let asked = cancel.is_cancelled();
@@ -355,7 +362,7 @@ impl Node {
         let _ = watching.await;
         over.cancel();
         drop(by_hand);
-        if let Some(networking) = networking {
+        if ended != Some("the connections to other nodes") {
             let _ = networking.await;
         }
         let settled = tokio::task::spawn_blocking(move || {

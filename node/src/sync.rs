@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::door::Door,
     enrol::{resolve, unspecified},
-    gate::{Gate, GateError, Obeyed},
+    gate::{Gate, GateError, MAX_WAIT, Obeyed},
     health::page::Board,
     keep::Keep,
     observe::Observatory,
@@ -114,10 +114,12 @@ pub struct Sync {
     pub board: Arc<Board>,
     /// How this node is reached.
     pub reach: Reach,
-    /// The coordinator's clock minus ours as it was measured last, microseconds.
+    /// The coordinator's clock minus ours as it was measured last, microseconds; `i64::MIN` before that.
     pub offset_us: AtomicI64,
     /// The last flip that was obeyed on the word of another node.
     pub by_peers: Mutex<Option<Obeyed>>,
+    /// The highest serial of those that were to be: the coordinator may bring the same, and be none the worse for it.
+    pub tried: AtomicU64,
 }
 
 impl Sync {
@@ -147,13 +149,20 @@ impl Sync {
     ) {
         while let Some(Some(signed)) = cancel.run_until_cancelled(flips.recv()).await {
             let Ok(flip) = signed.open(&self.key) else { continue };
-            let offset = Offset { offset_us: self.offset_us.load(Relaxed), rtt_us: 0 };
+            let offset_us = match self.offset_us.load(Relaxed) {
+                // As the others have it, then.
+                i64::MIN => self.peers.view().clock.map_or(0, |(offset, _)| offset),
+                measured => measured,
+            };
+            let offset = Offset { offset_us, rtt_us: 0 };
             let at_us = offset.to_ours(flip.at_us);
             self.peers.flip(signed.clone(), at_us);
+            self.tried.fetch_max(flip.serial, Relaxed);
             let sync = Arc::clone(&self);
             tokio::spawn(async move {
                 if sync.connected.load(Relaxed) {
-                    let wait = Duration::from_micros(at_us.saturating_sub(unix_us())).min(LATER) + LATER;
+                    let until = Duration::from_micros(at_us.saturating_sub(unix_us()));
+                    let wait = until.min(MAX_WAIT) + LATER;
                     tokio::time::sleep(wait).await;
                 }
                 let gate = Arc::clone(&sync.gate);
@@ -265,7 +274,7 @@ struct Session {
     version: Version,
     clock: Mutex<ClockFilter>,
     /// What was said last of how this node is, and of others.
-    told: Mutex<wire::Health>,
+    told: Mutex<Option<wire::Health>>,
     /// Cuts that wait for blobs, by root.
     stages: Mutex<HashMap<Digest, Arc<Stage>>>,
     /// Blobs and manifests of cuts that are here which were asked for, and when.
@@ -468,13 +477,16 @@ impl Session {
 
     /// True if this flip came sooner from another node, which is no fault of the coordinator; it is told since when.
     fn was_obeyed(&self, serial: u64) -> bool {
-        let obeyed = lock(&self.sync.by_peers).filter(|obeyed| obeyed.serial == serial);
-        if let Some(obeyed) = obeyed {
+        if serial > self.sync.tried.load(Relaxed) {
+            return false;
+        }
+        let obeyed = *lock(&self.sync.by_peers);
+        if let Some(obeyed) = obeyed.filter(|obeyed| obeyed.serial == serial) {
             let at_us = self.offset().to_theirs(obeyed.at_us);
             self.say(FromNode::Flipped { serial, cut: obeyed.cut, at_us });
             self.tidy();
         }
-        obeyed.is_some()
+        true
     }
 
     /// Says how this node is, and whom it would send no visitors to, if that is something else than before.
@@ -491,8 +503,8 @@ impl Session {
             avoids: avoids.map(|(node, unfit)| (node, unfit.name().to_owned())).collect(),
         };
         let mut told = lock(&self.told);
-        if *told != health {
-            *told = health.clone();
+        if told.as_ref() != Some(&health) {
+            *told = Some(health.clone());
             self.say(FromNode::Health(health));
         }
     }

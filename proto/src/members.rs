@@ -118,9 +118,13 @@ impl Reach {
     /// connection knows it.
     #[must_use]
     pub fn seen_from(mut self, seen: std::net::IpAddr) -> Self {
+        let seen = seen.to_canonical();
+        // A socket for any address of the other family cannot be reached at this one.
+        let fits = |address: &SocketAddr| !address.ip().is_unspecified() || address.is_ipv4() == seen.is_ipv4();
+        [&mut self.peers, &mut self.public, &mut self.dns].into_iter().for_each(|addresses| addresses.retain(fits));
         for address in self.peers.iter_mut().chain(&mut self.public).chain(&mut self.dns) {
             if address.ip().is_unspecified() {
-                address.set_ip(seen.to_canonical());
+                address.set_ip(seen);
             }
         }
         for addresses in [&mut self.peers, &mut self.public, &mut self.dns] {

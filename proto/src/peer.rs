@@ -5,12 +5,13 @@
 //! themselves and of each other ([`News`]), and the time. Each datagram has a number, so that one that is sent twice, for
 //! a path that loses many, counts once.
 //!
-//! Nothing of this is believed further than it has to be: a flip is signed; of its own state a node knows best; what one
-//! says of another is one voice.
+//! Nothing of this is believed further than it has to be: a flip is signed; of its own state a node knows best, and nobody
+//! else may say it to that node; what one says of another is one voice. News are not signed by those whom they are of, though:
+//! a node that lies can say to others what a third one is supposed to have said, until it is removed.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CutKey, Flip, NodeId, Signed};
+use crate::{Flip, NodeId, Signed};
 
 /// ALPN of the protocol between nodes.
 pub const ALPN_PEER: &[u8] = b"difusor-peer/1";
@@ -124,18 +125,6 @@ pub enum News {
     Witness(Witness),
     /// The last flip.
     Flip(Signed<Flip>),
-}
-
-/// Opens a stream to another node: what is asked of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
-    /// What the holder of one cut lacks for another, as the coordinator sent it.
-    Delta {
-        /// The cut that is wanted.
-        cut: CutKey,
-        /// The cut that is here.
-        base: Option<CutKey>,
-    },
 }
 
 #[cfg(test)]

@@ -177,6 +177,10 @@ fn between_peers() -> quinn::TransportConfig {
     let mut transport = transport(Congestion::default());
     transport
         .keep_alive_interval(None)
+        // Nobody opens streams here.
+        .max_concurrent_bidi_streams(0_u32.into())
+        .max_concurrent_uni_streams(0_u32.into())
+        .receive_window((64_u32 << 10).into())
         .datagram_receive_buffer_size(Some(64 * MAX_DATAGRAM))
         .datagram_send_buffer_size(64 * MAX_DATAGRAM);
     transport

@@ -18,7 +18,7 @@ use super::{
     Names,
     cookie::{CLIENT, Cookies},
     places::Places,
-    roster::{Roster, Server},
+    roster::{Host, Roster, Server},
 };
 
 /// The largest response over UDP: one that no path has to break up (DNS Flag Day 2020).
@@ -108,8 +108,11 @@ impl Answerer<'_> {
                 return finish(&response, usize::from(MAX_UDP), is_proven);
             }
             if let Some(EdnsOption::Unknown(_, cookie)) = edns.option(EdnsCode::from(COOKIE)) {
-                let Some(client) = cookie.get(..CLIENT).and_then(|client| <[u8; CLIENT]>::try_from(client).ok()) else {
+                let client = cookie.get(..CLIENT).and_then(|client| <[u8; CLIENT]>::try_from(client).ok());
+                // A client's part alone, or with a server's of 8 to 32 bytes (RFC 7873 section 5.2.2).
+                let Some(client) = client.filter(|_| matches!(cookie.len(), CLIENT | 16..=40)) else {
                     response.metadata.response_code = ResponseCode::FormErr;
+                    response.set_edns(own);
                     return finish(&response, usize::from(MAX_UDP), is_proven);
                 };
                 is_proven |= self.cookies.is_own(cookie, from.ip(), now);
@@ -126,21 +129,21 @@ impl Answerer<'_> {
             }
             response.set_edns(own);
         }
-        let (address, bits) = subnet.map_or((from.ip(), u8::MAX), |subnet| (subnet.addr(), subnet.source_prefix()));
         let found = match (asked.metadata.op_code, asked.queries.as_slice()) {
             (OpCode::Query, [query]) => {
                 response.add_query(query.clone());
-                self.find(query, address, bits, dice)
+                self.find(query, subnet, from.ip(), dice)
             }
-            (OpCode::Query, _) => (Found::nothing(ResponseCode::FormErr), 0),
-            _ => (Found::nothing(ResponseCode::NotImp), 0),
+            (OpCode::Query, _) => Found::nothing(ResponseCode::FormErr),
+            _ => Found::nothing(ResponseCode::NotImp),
         };
-        let (Found { code, answers, is_local }, scope) = found;
+        let Found { code, answers, is_local } = found;
         response.metadata.response_code = code;
         response.metadata.authoritative = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
         // For whom this is good, so that a resolver does not give it to clients elsewhere (RFC 7871 section 7.2.1).
         if let (Some(subnet), Some(edns)) = (subnet, &mut response.edns) {
-            let scope = if is_local { scope.min(subnet.source_prefix()) } else { 0 };
+            // As wide as it was asked for: a wider one might hold networks that are elsewhere.
+            let scope = if is_local { subnet.source_prefix() } else { 0 };
             edns.options_mut().insert(EdnsOption::Subnet(ClientSubnet::new(
                 subnet.addr(),
                 subnet.source_prefix(),
@@ -164,19 +167,18 @@ impl Answerer<'_> {
         finish(&response, most, is_proven)
     }
 
-    /// What there is, and the bits of the client's address that it is for.
-    fn find(&self, query: &Query, client: IpAddr, bits: u8, dice: u64) -> (Found, u8) {
+    /// What there is.
+    fn find(&self, query: &Query, subnet: Option<ClientSubnet>, resolver: IpAddr, dice: u64) -> Found {
         let name = query.name().to_lowercase();
         if query.query_class() != DNSClass::IN || !self.names.apex.zone_of(&name) {
-            return (Found::nothing(ResponseCode::Refused), 0);
+            return Found::nothing(ResponseCode::Refused);
         }
         let kind = query.query_type();
         if matches!(kind, RecordType::AXFR | RecordType::IXFR) {
-            return (Found::nothing(ResponseCode::Refused), 0);
+            return Found::nothing(ResponseCode::Refused);
         }
         let (is_apex, is_site) = (name == self.names.apex, self.names.site.contains(&name));
-        let server =
-            self.roster.servers.iter().find(|server| server_name(&self.names.apex, server.node.as_str()) == name);
+        let server = self.server_at(&name);
         let texts = || self.roster.texts.iter().filter(|(at, _)| *at == name);
         let is_there = is_apex
             || is_site
@@ -186,19 +188,27 @@ impl Answerer<'_> {
             || self.names.site.iter().any(|below| name.zone_of(below))
             || self.roster.texts.iter().any(|(below, _)| name.zone_of(below));
         if !is_there {
-            return (Found::nothing(ResponseCode::NXDomain), 0);
+            return Found::nothing(ResponseCode::NXDomain);
         }
         let record = |ttl: u32, data: RData| Record::from_rdata(query.name().clone(), ttl, data);
-        let (mut answers, mut scope, mut is_local) = (Vec::new(), 0, false);
+        let (mut answers, mut is_local) = (Vec::new(), false);
         match kind {
             // Whoever wants all gets little (RFC 8482 section 4.2).
             RecordType::ANY => answers.push(record(LASTING, RData::HINFO(HINFO::new("RFC8482".into(), String::new())))),
             RecordType::A | RecordType::AAAA if is_site => {
-                is_local = true;
-                let found = self.places.find(client).filter(|(_, of)| *of <= bits);
-                scope = found.map_or(0, |(_, of)| of);
-                let picked = self.roster.pick(found.map(|(place, _)| place), self.most, dice);
-                for host in picked {
+                if self.roster.groups.is_empty() {
+                    // Nobody knows yet who is there: another server is asked, and nothing is remembered.
+                    return Found::nothing(ResponseCode::ServFail);
+                }
+                is_local = !self.places.is_empty();
+                let of = |host: &Host| match kind {
+                    RecordType::A => !host.four.is_empty(),
+                    _ => !host.six.is_empty(),
+                };
+                let known = subnet.filter(|subnet| subnet.source_prefix() > 0);
+                let place = known.and_then(|subnet| self.places.find(subnet.addr(), subnet.source_prefix()));
+                let place = place.or_else(|| self.places.find(resolver, u8::MAX));
+                for host in self.roster.pick(place, self.most, dice, of) {
                     match kind {
                         RecordType::A => answers.extend(host.four.iter().map(|ip| record(self.ttl, RData::A(A(*ip))))),
                         _ => answers.extend(host.six.iter().map(|ip| record(self.ttl, RData::AAAA(AAAA(*ip))))),
@@ -232,7 +242,18 @@ impl Answerer<'_> {
             }
             _ => {}
         }
-        (Found { code: ResponseCode::NoError, answers, is_local }, scope)
+        Found { code: ResponseCode::NoError, answers, is_local }
+    }
+
+    /// The node that answers DNS under this name.
+    fn server_at(&self, name: &Name) -> Option<&Server> {
+        let is_below = name.num_labels() == self.names.apex.num_labels().saturating_add(1);
+        let node = name.iter().next().filter(|_| is_below)?.strip_prefix(b"ns-")?;
+        // Longer names do not fit a label.
+        self.roster
+            .servers
+            .iter()
+            .find(|server| server.node.as_str().as_bytes().get(..60.min(server.node.as_str().len())) == Some(node))
     }
 
     fn soa(&self) -> Record {
@@ -258,6 +279,11 @@ impl Answerer<'_> {
         let mut response = Message::response(asked.metadata.id, asked.metadata.op_code);
         response.metadata.truncation = true;
         response.add_queries(asked.queries.iter().cloned());
+        if asked.edns.is_some() {
+            let mut own = Edns::new();
+            own.set_max_payload(MAX_UDP);
+            response.set_edns(own);
+        }
         response.to_vec().ok()
     }
 }

@@ -95,16 +95,16 @@ impl FromStr for Places {
 }
 
 impl Places {
-    /// Where an address is, and the bits of it that say so; `None` if no network has it.
-    pub fn find(&self, address: IpAddr) -> Option<(&Place, u8)> {
+    /// Where an address is of which so many bits are known, by the narrowest network that is no narrower; `None` if there is
+    /// none.
+    pub fn find(&self, address: IpAddr, bits: u8) -> Option<&Place> {
+        let bits = if address.to_canonical().is_ipv4() { bits.min(32) + 96 } else { bits };
         let number = number_of(address);
         let behind = self.networks.partition_point(|network| network.first <= number);
         let mut at = behind.checked_sub(1);
         while let Some(network) = at.and_then(|at| self.networks.get(at)) {
-            if network.last >= number {
-                let bits =
-                    if address.to_canonical().is_ipv4() { network.bits.saturating_sub(96) } else { network.bits };
-                return Some((&network.place, bits));
+            if network.last >= number && network.bits <= bits {
+                return Some(&network.place);
             }
             at = network.within.and_then(|outer| usize::try_from(outer).ok());
         }
@@ -143,10 +143,10 @@ pub fn distance(one: [f64; 2], other: [f64; 2]) -> f64 {
 mod tests {
     use super::*;
 
-    fn zone(places: &Places, address: &str) -> Option<(String, u8)> {
-        places.find(address.parse().unwrap()).map(|(place, bits)| match place {
-            Place::Zone(zone) => (zone.to_string(), bits),
-            Place::At(at) => (format!("{at:?}"), bits),
+    fn zone(places: &Places, address: &str, bits: u8) -> Option<String> {
+        places.find(address.parse().unwrap(), bits).map(|place| match place {
+            Place::Zone(zone) => zone.to_string(),
+            Place::At(at) => format!("{at:?}"),
         })
     }
 
@@ -156,20 +156,31 @@ mod tests {
         assert_eq!(places.len(), 6);
         for (address, expected) in [
             ("9.255.255.255", None),
-            ("10.0.0.0", Some(("mx", 8))),
-            ("10.1.0.0", Some(("us", 16))),
-            ("10.1.2.255", Some(("eu", 24))),
-            ("10.1.3.1", Some(("[19.4, -99.1]", 24))),
-            ("10.1.4.0", Some(("us", 16))),
-            ("10.2.0.0", Some(("mx", 8))),
-            ("10.9.1.1", Some(("kr", 16))),
-            ("10.255.255.255", Some(("mx", 8))),
+            ("10.0.0.0", Some("mx")),
+            ("10.1.0.0", Some("us")),
+            ("10.1.2.255", Some("eu")),
+            ("10.1.3.1", Some("[19.4, -99.1]")),
+            ("10.1.4.0", Some("us")),
+            ("10.2.0.0", Some("mx")),
+            ("10.9.1.1", Some("kr")),
+            ("10.255.255.255", Some("mx")),
             ("11.0.0.0", None),
-            ("::ffff:10.1.2.1", Some(("eu", 24))),
-            ("2001:db8:ffff::1", Some(("ca", 32))),
+            ("::ffff:10.1.2.1", Some("eu")),
+            ("2001:db8:ffff::1", Some("ca")),
             ("2001:db9::", None),
         ] {
-            assert_eq!(zone(&places, address), expected.map(|(zone, bits)| (zone.to_owned(), bits)), "{address}");
+            assert_eq!(zone(&places, address, 128).as_deref(), expected, "{address}");
+        }
+        // Of a network that is wider than what is known of an address.
+        for (address, bits, expected) in [
+            ("10.1.2.0", 24, Some("eu")),
+            ("10.1.2.0", 23, Some("us")),
+            ("10.1.2.0", 8, Some("mx")),
+            ("10.1.2.0", 7, None),
+            ("2001:db8::", 32, Some("ca")),
+            ("2001:db8::", 31, None),
+        ] {
+            assert_eq!(zone(&places, address, bits).as_deref(), expected, "{address}/{bits}");
         }
     }
 

@@ -115,10 +115,11 @@ impl Roster {
         order.into_iter().map(|(.., group)| group).collect()
     }
 
-    /// Nodes for a client, the best first, `most` at most: of the nearest zone, and of the next one if there is one, so that
+    /// Nodes for a client of those that are fine, the best first, `most` at most: of the nearest zone, and of the next one if there is one, so that
     /// whoever tries a second address finds another zone.
-    pub fn pick(&self, place: Option<&Place>, most: usize, dice: u64) -> Vec<&Host> {
-        let groups = self.nearest(place, dice);
+    pub fn pick(&self, place: Option<&Place>, most: usize, dice: u64, is_fine: impl Fn(&Host) -> bool) -> Vec<&Host> {
+        let mut groups = self.nearest(place, dice);
+        groups.retain(|group| group.hosts.iter().any(&is_fine));
         let beyond = usize::from(groups.len() > 1 && most > 1);
         let mut picked = Vec::with_capacity(most);
         for (nth, group) in groups.iter().enumerate() {
@@ -126,7 +127,8 @@ impl Roster {
                 0 => most - beyond,
                 _ => most.saturating_sub(picked.len()),
             };
-            picked.extend(shuffled(&group.hosts, mix(dice, nth as u64 + 1000)).into_iter().take(room));
+            let hosts = group.hosts.iter().filter(|host| is_fine(host)).collect();
+            picked.extend(shuffled(hosts, mix(dice, nth as u64 + 1000)).into_iter().take(room));
             if picked.len() >= most {
                 break;
             }
@@ -174,8 +176,7 @@ fn group<'a>(view: &View, members: impl Iterator<Item = &'a Member>, zones: &BTr
 }
 
 /// In an order by chance in which weights count: each time, whoever is drawn of those that are left.
-fn shuffled(hosts: &[Host], dice: u64) -> Vec<&Host> {
-    let mut left: Vec<&Host> = hosts.iter().collect();
+fn shuffled(mut left: Vec<&Host>, dice: u64) -> Vec<&Host> {
     let mut order = Vec::with_capacity(left.len());
     for round in 0.. {
         let total: u64 = left.iter().map(|host| u64::from(host.weight)).sum();

@@ -23,7 +23,6 @@ use socket2::{Domain, Protocol, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -38,6 +37,7 @@ use super::{
 use crate::{
     admission::{
         rates::{Charge, Rate, Rates},
+        shares::Shares,
         source::Source,
     },
     peers::Peers,
@@ -83,6 +83,23 @@ pub struct Counters {
     pub limited: AtomicU64,
     /// Datagrams that are nothing.
     pub garbage: AtomicU64,
+}
+
+impl Counters {
+    /// Each by its name, so that they add up to all queries.
+    pub fn read(&self) -> Vec<(&'static str, u64)> {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let (nothing, refused) = (read(&self.no_such_name), read(&self.refused));
+        let (limited, garbage) = (read(&self.limited), read(&self.garbage));
+        let others = nothing + refused + limited + garbage;
+        vec![
+            ("answered", read(&self.queries).saturating_sub(others)),
+            ("no-such-name", nothing),
+            ("refused", refused),
+            ("limited", limited),
+            ("garbage", garbage),
+        ]
+    }
 }
 
 /// What all threads share.
@@ -187,7 +204,7 @@ impl Dns {
                     }
                 }
                 let mut look = tokio::time::interval(LOOK);
-                while cancel.run_until_cancelled(look.tick()).await.is_some() {
+                while !shared.is_over.load(Relaxed) && cancel.run_until_cancelled(look.tick()).await.is_some() {
                     let roster = Roster::of(&peers.view(), &config.zones, difusor_proto::process::unix_us());
                     if **shared.roster.load() != roster {
                         if roster.fails_open && !shared.roster.load().fails_open {
@@ -256,12 +273,13 @@ impl Shared {
             self.counters.garbage.fetch_add(1, Relaxed);
             return None;
         };
-        match answered.code {
-            ResponseCode::NoError => {}
-            ResponseCode::NXDomain => drop(self.counters.no_such_name.fetch_add(1, Relaxed)),
-            _ => drop(self.counters.refused.fetch_add(1, Relaxed)),
-        }
         if answered.is_proven || self.may_have(from.ip()) {
+            let counter = match answered.code {
+                ResponseCode::NoError => None,
+                ResponseCode::NXDomain => Some(&self.counters.no_such_name),
+                _ => Some(&self.counters.refused),
+            };
+            let _ = counter.map(|counter| counter.fetch_add(1, Relaxed));
             return Some(answered.bytes);
         }
         self.counters.limited.fetch_add(1, Relaxed);
@@ -276,14 +294,18 @@ impl Shared {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        // One source may hold as many as are left for all others.
+        let shares = Shares::new(CONNECTIONS);
         loop {
             let Ok((mut tcp, from)) = listener.accept().await else {
                 tokio::time::sleep(PATIENCE).await;
                 continue;
             };
             // Who finds no room asks another server.
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let Ok(mut place) = shares.enter() else { continue };
+            if place.name(from.ip()).is_err() {
+                continue;
+            }
             let shared = Arc::clone(&self);
             tokio::spawn(async move {
                 let _place = place;

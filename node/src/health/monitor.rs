@@ -25,8 +25,9 @@ use crate::{
     address,
     certificate::Certificates,
     observe::Observatory,
-    peers::{Mood, Peers, View},
+    peers::{Mood, Peers, View, view::GRACE_US},
     policy::Policy,
+    proxied::Trust,
     sync::Sync,
     wellknown,
 };
@@ -37,8 +38,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often it asks itself, and another node.
 const ASK: Duration = Duration::from_secs(1);
 
+/// How long after its own answer was wrong it asks once more: what is wrong twice is believed.
+const ONCE_MORE: Duration = Duration::from_millis(200);
+
 /// How long its own answer may take, and that of another, which is further away and behind a path that may lose some.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE_FAR: Duration = Duration::from_secs(4);
 
 /// Failures of another node one after another until that is told, and answers until the contrary is.
@@ -73,8 +77,8 @@ pub struct Monitor {
     pub policy: Arc<Policy>,
     /// Where the node serves the public.
     pub public: Vec<SocketAddr>,
-    /// True if a connection from this machine begins with the PROXY protocol.
-    pub preamble: bool,
+    /// Proxies whose connections begin with the PROXY protocol, if any do.
+    pub preamble: Option<Trust>,
     /// The node's folder.
     pub folder: PathBuf,
     /// Free bytes below which the disk is low.
@@ -137,13 +141,10 @@ impl Monitor {
             }
             let view = self.peers.view();
             let gate = Arc::clone(&self.sync.gate);
-            // A flip holds the lock until its instant.
-            let Ok(mark) = tokio::task::spawn_blocking(move || (gate.mark(), gate.held().unwrap_or_default())).await
-            else {
-                continue;
-            };
-            let (mark, held) = mark;
-            let mut seen = self.see(&view, mark.serial, found);
+            // Without the lock of the gate, which a flip holds until its instant.
+            let serial = gate.serial();
+            let held = tokio::task::spawn_blocking(move || gate.held().unwrap_or_default()).await.unwrap_or_default();
+            let mut seen = self.see(&view, serial, found);
             if late > LOOK / 2 {
                 seen |= Reason::Late.bit();
             }
@@ -163,7 +164,7 @@ impl Monitor {
             self.peers.say(Mood {
                 condition: health.state,
                 reasons: health.bits(),
-                serial: mark.serial,
+                serial,
                 seq: serves,
                 staged: held.first().map_or(0, |cut| cut.seq),
                 headroom,
@@ -196,16 +197,20 @@ impl Monitor {
         note(Reason::Withheld, site.as_ref().is_some_and(|site| !site.is_whole()));
         note(Reason::Ending, self.ending.is_cancelled());
         note(Reason::Overloaded, is_overloaded);
-        let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_overloaded || self.sync.door.turns_away() {
+            // It closes new connections on purpose, or answers 503 for want of time.
+            found.own = None;
+        }
         match &found.own {
             _ if site.is_none() => {}
             Some((_, Err(Fault::WrongBytes))) => note(Reason::WrongBytes, true),
-            // It closes new connections on purpose, or answers 503 for want of time.
-            Some((_, Err(_))) if is_overloaded || self.sync.door.turns_away() => {}
-            Some((at, answered)) => note(Reason::Silent, answered.is_err() || at.elapsed() > ASK + 2 * PATIENCE),
+            // A rule, or a budget, is for it, too: it answers.
+            Some((_, Err(Fault::Status(403 | 429)))) => {}
+            Some((at, answered)) => note(Reason::Silent, answered.is_err() || at.elapsed() > 2 * (ASK + 2 * PATIENCE)),
             None => {}
         }
-        note(Reason::DiskBroken, found.written.is_some_and(|(at, is_fine)| !is_fine || at.elapsed() > WRITE + WRITTEN));
+        note(Reason::DiskBroken, found.written.is_some_and(|(_, is_fine)| !is_fine));
         drop(found);
         note(Reason::DiskLow, self.sync.store.space().is_ok_and(|space| space.free < self.low_space));
         if let Some(validity) = self.certificates.validity() {
@@ -217,15 +222,18 @@ impl Monitor {
         let off = view.clock.map_or(0, |(offset, _)| offset.unsigned_abs());
         note(Reason::Clock, off >= WRONG);
         note(Reason::ClockDrifts, (DRIFTS..WRONG).contains(&off));
-        note(Reason::Behind, view.mark(now_us) > serial);
+        note(Reason::Behind, view.mark(now_us, GRACE_US) > serial);
         note(Reason::NoCoordinator, !self.sync.connected.load(std::sync::atomic::Ordering::Relaxed));
-        note(Reason::NotAMember, self.sync.expelled.load(std::sync::atomic::Ordering::Relaxed));
+        let expelled = self.sync.expelled.load(std::sync::atomic::Ordering::Relaxed);
+        note(Reason::Expelled, expelled);
         if let (Some(me), Some(members)) = (&view.me, &view.members) {
             let own = members.get(me);
-            note(Reason::NotAMember, own.is_none());
+            // A coordinator that has lost its list does not take a whole mesh out.
+            let is_alone = members.nodes.len() > 1 && view.alive.is_empty();
+            note(Reason::NotAMember, own.is_none() || (expelled && is_alone));
             note(Reason::Drained, own.is_some_and(|member| member.drained));
             note(Reason::Deaf, view.is_deaf(me));
-            note(Reason::Alone, members.nodes.len() > 1 && view.alive.is_empty());
+            note(Reason::Alone, is_alone);
         }
         seen
     }
@@ -236,8 +244,10 @@ impl Monitor {
 
     async fn ask_itself(self: Arc<Self>, prober: Prober, found: Arc<Mutex<Found>>) {
         let Some(address) = self.public.first().copied().map(here) else { return };
+        let preamble = self.preamble.as_ref().is_some_and(|proxies| proxies.includes(address.ip()));
         let mut files: Option<(CutKey, Files)> = None;
         let mut due = tokio::time::interval(ASK);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for turn in 0_usize.. {
             due.tick().await;
             let Some(site) = self.sync.gate.serving.current() else { continue };
@@ -259,8 +269,12 @@ impl Monitor {
             let at = if turn % 2 == 0 || all.is_empty() { 0 } else { rand::random_range(0..all.len()) };
             let fallback = format!("/{}root", wellknown::FOLDER);
             let (path, digest) = all.get(at).map_or((fallback, None), |(path, digest)| (path.clone(), Some(*digest)));
-            let question = Question { address, host: self.host(), path, digest, preamble: self.preamble };
-            let answered = prober.ask(&question, PATIENCE).await;
+            let question = Question { address, host: self.host(), path, digest, preamble };
+            let mut answered = prober.ask(&question, PATIENCE).await;
+            if answered.is_err() {
+                tokio::time::sleep(ONCE_MORE).await;
+                answered = prober.ask(&question, PATIENCE).await;
+            }
             // The next cut may have come meanwhile.
             if self.sync.gate.serving.current().is_none_or(|site| site.cut() != cut) {
                 continue;
@@ -326,20 +340,28 @@ impl Monitor {
         loop {
             due.tick().await;
             let path = self.folder.join("health.probe");
-            let write = tokio::task::spawn_blocking(move || {
+            let mut write = tokio::task::spawn_blocking(move || {
                 let mut file = std::fs::File::create(&path)?;
                 file.write_all(&[b'h'; 4096])?;
                 file.sync_data()
             });
-            let is_fine = match tokio::time::timeout(WRITTEN, write).await {
-                Ok(Ok(Ok(()))) => true,
+            let note = |is_fine: bool| {
+                found.lock().unwrap_or_else(PoisonError::into_inner).written = Some((Instant::now(), is_fine));
+            };
+            let mut written = tokio::time::timeout(WRITTEN, &mut write).await;
+            if written.is_err() {
+                // One that hangs is waited for: more of them would only take threads from others.
+                note(false);
+                written = Ok(write.await);
+            }
+            match written {
+                Ok(Ok(Ok(()))) => note(true),
                 Ok(Ok(Err(error))) => {
                     tracing::error!(%error, folder = %self.folder.display(), "nothing can be written");
-                    false
+                    note(false);
                 }
-                _ => false,
-            };
-            found.lock().unwrap_or_else(PoisonError::into_inner).written = Some((Instant::now(), is_fine));
+                _ => note(false),
+            }
         }
     }
 }

@@ -104,7 +104,9 @@ impl Prober {
             // Nobody is spoken for.
             tcp.write_all(b"PROXY UNKNOWN\r\n").await.map_err(refused)?;
         }
-        let name = question.host.split(':').next().unwrap_or_default().to_owned();
+        // Without a port, and an address without its brackets.
+        let authority: http::uri::Authority = question.host.parse().map_err(|error| broken(&error))?;
+        let name = authority.host().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(name).map_err(|error| broken(&error))?;
         let tls = self.tls.connect(name, tcp).await.map_err(|error| broken(&error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(|error| broken(&error))?;

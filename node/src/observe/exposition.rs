@@ -64,6 +64,7 @@ impl Collector for Scrape {
         self.cut(&mut page)?;
         self.disk(&mut page)?;
         kernel::write(&mut page, self.snapshot.kernel)?;
+        self.mesh(&mut page)?;
         verdict::encode(&mut page, &self.found)?;
         process(&mut page, self.started)
     }
@@ -191,6 +192,31 @@ impl Scrape {
         page.gauge("difusor_disk_size", Some(Unit::Bytes), "Size of that disk", scrub.disk.total)?;
         let help = "1 while there is less room than `low_space`";
         page.gauge("difusor_disk_low", None, help, u32::from(scrub.low_space))
+    }
+
+    /// The node among the others.
+    fn mesh(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Snapshot { dns, health, peers, clock_us, .. } = &self.snapshot;
+        page.counters(
+            "difusor_dns_queries",
+            "Queries of DNS, by what became of them",
+            dns.iter().map(|(outcome, n)| ([("outcome", *outcome)], *n)),
+        )?;
+        let help = "1 for each reason why visitors should go elsewhere, or somebody should look";
+        let mut encoder = page.0.encode_descriptor("difusor_health", help, None, MetricType::Gauge)?;
+        for (reason, is_so) in health {
+            ConstGauge::new(i64::from(*is_so)).encode(encoder.encode_family(&[("reason", *reason)])?)?;
+        }
+        if let Some([members, alive, fit]) = *peers {
+            page.gauge("difusor_mesh_members", None, "Nodes of the mesh", members)?;
+            page.gauge("difusor_mesh_alive", None, "Nodes that are there, this one included", alive)?;
+            page.gauge("difusor_mesh_fit", None, "Nodes that this one would send visitors to", fit)?;
+        }
+        if let Some(clock_us) = *clock_us {
+            let help = "What the clocks of other nodes are ahead of this one, in the middle";
+            page.gauge("difusor_clock_offset", Some(Unit::Seconds), help, clock_us as f64 / 1e6)?;
+        }
+        Ok(())
     }
 }
 
@@ -355,6 +381,10 @@ mod tests {
                 error: Some("x".into()),
             },
             http3: vec![("retries", 5)],
+            dns: vec![("answered", 6)],
+            health: vec![("behind", true), ("empty", false)],
+            peers: Some([5, 4, 3]),
+            clock_us: Some(-1_500_000),
             bans: vec![("abuse", 4)],
             banned: 2,
             places: Some((1024, 7, 1)),
@@ -380,6 +410,12 @@ mod tests {
             ("difusor_http_head_seconds_sum", 1.00003),
             ("difusor_access_log_dropped_total", 0.0),
             ("difusor_kernel_active", 1.0),
+            ("difusor_dns_queries_total{outcome=\"answered\"}", 6.0),
+            ("difusor_health{reason=\"behind\"}", 1.0),
+            ("difusor_health{reason=\"empty\"}", 0.0),
+            ("difusor_mesh_alive", 4.0),
+            ("difusor_mesh_fit", 3.0),
+            ("difusor_clock_offset_seconds", -1.5),
             ("difusor_kernel_entries", 3.0),
             ("difusor_kernel_orders_total{outcome=\"failed\"}", 1.0),
             ("difusor_kernel_dropped_packets_total", 9.0),

@@ -21,11 +21,14 @@ const APART: Duration = Duration::from_millis(25);
 pub(super) struct Link {
     pub(super) connection: Connection,
     next: u32,
+    /// Packets that were sent, and lost, when that was looked at last, and what part was lost since the time before.
+    counted: (u64, u64),
+    lost: f64,
 }
 
 impl Link {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, next: 0 }
+        Self { connection, next: 0, counted: (0, 0), lost: 0.0 }
     }
 
     /// True if nothing goes over it any more.
@@ -52,13 +55,19 @@ impl Link {
     }
 
     /// How often each datagram is sent.
-    fn copies(&self) -> u32 {
+    fn copies(&mut self) -> u32 {
         let path = self.connection.stats().path;
-        let lost = path.lost_packets as f64 / path.sent_packets.max(1) as f64;
-        match path.sent_packets {
-            0..ENOUGH => 2,
-            _ if lost > THRICE => 3,
-            _ if lost > TWICE => 2,
+        let since = path.sent_packets.saturating_sub(self.counted.0);
+        if since >= ENOUGH {
+            let lost = path.lost_packets.saturating_sub(self.counted.1) as f64 / since as f64;
+            // Half of what it was: an hour without loss says nothing of this minute.
+            self.lost = f64::midpoint(self.lost, lost);
+            self.counted = (path.sent_packets, path.lost_packets);
+        }
+        match self.counted.0 {
+            0 => 2,
+            _ if self.lost > THRICE => 3,
+            _ if self.lost > TWICE => 2,
             _ => 1,
         }
     }

@@ -5,7 +5,8 @@
 //! given in microseconds, randomness by a seed: the same calls give the same answers.
 
 use std::{
-    cmp::Reverse,
+    borrow::Cow,
+    cmp::{Ordering, Reverse},
     collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
     num::{NonZeroU8, NonZeroUsize},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,8 +16,8 @@ use std::{
 use bytes::Bytes;
 use difusor_proto::{
     NodeId, VerifyingKey,
-    limits::MAX_MEMBERS,
     peer::{MAX_DATAGRAM, News},
+    process::unix_us,
 };
 use foca::{
     BroadcastHandler, Codec as _, Config, Foca, Invalidates, Member, Notification, PeriodicParams, PostcardCodec, Timer,
@@ -39,6 +40,9 @@ const SUSPICION: Duration = Duration::from_millis(1200);
 
 /// How long those who are down are remembered; a process that comes back has a new name anyhow.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
+/// How far ahead of this clock what a process says of its beginning may be, microseconds: a day.
+const AHEAD: u64 = 86_400_000_000;
 
 /// A process of a node. The one that began last is the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +102,7 @@ impl Invalidates for Key {
 /// What was heard.
 #[derive(Debug)]
 struct Heard {
+    me: NodeId,
     key: VerifyingKey,
     members: BTreeSet<NodeId>,
     known: HashMap<About, (u64, u32)>,
@@ -105,24 +110,35 @@ struct Heard {
 }
 
 impl Heard {
-    /// The key of news that are new; `None` if they are not, or nobody can know them.
-    fn take(&mut self, news: News) -> Option<Key> {
+    /// The key of news that are new; `None` if they are not, or nobody can know them. What this node itself says it may say
+    /// again, and nobody else may say it.
+    fn take(&mut self, news: News, is_own: bool) -> Option<Key> {
         let key = match &news {
             News::State(state) => Key(About::State(state.node.clone()), state.version),
             News::Witness(told) if told.about == told.by => return None,
             News::Witness(told) => Key(About::Witness(told.about.clone(), told.by.clone()), told.version),
             News::Flip(signed) => Key(About::Flip, (signed.open(&self.key).ok()?.serial, 0)),
         };
-        let is_of_mesh = match &key.0 {
-            About::State(node) => self.members.contains(node),
-            About::Witness(about, by) => self.members.contains(about) && self.members.contains(by),
-            About::Flip => true,
+        let (is_of_mesh, is_mine) = match &key.0 {
+            About::State(node) => (self.members.contains(node), *node == self.me),
+            About::Witness(about, by) => (self.members.contains(about) && self.members.contains(by), *by == self.me),
+            About::Flip => (true, is_own),
         };
-        if !is_of_mesh || self.known.get(&key.0).is_some_and(|known| *known >= key.1) {
+        // A version from the day after tomorrow would be the last word for ever.
+        let is_of_time = matches!(key.0, About::Flip) || key.1.0 <= unix_us().saturating_add(AHEAD);
+        if !is_of_mesh || is_mine != is_own || !is_of_time {
             return None;
         }
+        match self.known.get(&key.0).map(|known| known.cmp(&key.1)) {
+            Some(Ordering::Greater) => return None,
+            Some(Ordering::Equal) => return is_own.then_some(key),
+            Some(Ordering::Less) | None => {}
+        }
         self.known.insert(key.0.clone(), key.1);
-        self.fresh.push(news);
+        // The flip that this node tells of is one that it was told.
+        if !(is_own && key.0 == About::Flip) {
+            self.fresh.push(news);
+        }
         Some(key)
     }
 }
@@ -133,9 +149,9 @@ impl BroadcastHandler<Process> for Handler {
     type Key = Key;
     type Error = postcard::Error;
 
-    fn receive_item(&mut self, data: &[u8], _: Option<&Process>) -> Result<Option<Key>, postcard::Error> {
+    fn receive_item(&mut self, data: &[u8], sender: Option<&Process>) -> Result<Option<Key>, postcard::Error> {
         let news = postcard::from_bytes(data)?;
-        Ok(lock(&self.0).take(news))
+        Ok(lock(&self.0).take(news, sender.is_none()))
     }
 }
 
@@ -151,6 +167,8 @@ impl foca::Runtime<Process> for &mut Gathered {
     fn notify(&mut self, notification: Notification<'_, Process>) {
         match notification {
             Notification::MemberUp(process) => self.changes.push(Output::Up(process.node.clone())),
+            // It began anew before anyone missed it.
+            Notification::Rename(_, process) => self.changes.push(Output::Up(process.node.clone())),
             Notification::MemberDown(process) => self.changes.push(Output::Down(process.node.clone())),
             _ => {}
         }
@@ -174,13 +192,13 @@ struct Due {
 }
 
 impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+    fn cmp(&self, other: &Self) -> Ordering {
         (self.at, &self.event, self.order).cmp(&(other.at, &other.event, other.order))
     }
 }
 
 impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
@@ -196,7 +214,7 @@ pub struct Swim {
 impl Swim {
     /// Of a process of `node` that began at `boot` (Unix microseconds). Flips are believed that `key` signed.
     pub fn new(node: NodeId, boot: u64, key: VerifyingKey, seed: u64) -> Self {
-        let heard = Heard { key, members: BTreeSet::new(), known: HashMap::new(), fresh: Vec::new() };
+        let heard = Heard { me: node.clone(), key, members: BTreeSet::new(), known: HashMap::new(), fresh: Vec::new() };
         let heard = Arc::new(Mutex::new(heard));
         let rng = StdRng::seed_from_u64(seed);
         let handler = Handler(Arc::clone(&heard));
@@ -231,13 +249,45 @@ impl Swim {
 
     /// A packet came from that node.
     pub fn receive(&mut self, from: &NodeId, packet: &[u8], now: u64) -> Vec<Output> {
-        // Nobody speaks for another, and lists of those who never were have an end.
-        let is_own =
-            PostcardCodec.decode_header(packet).is_ok_and(|header: foca::Header<Process>| header.src.node == *from);
-        if !is_own || self.foca.iter_membership_state().len() > 2 * MAX_MEMBERS {
-            return Vec::new();
+        let Some(packet) = self.sifted(from, packet) else { return Vec::new() };
+        self.call(now, |foca, runtime| foca.handle_data(&packet, runtime))
+    }
+
+    /// A packet without what it says of processes that cannot be; `None` if it is none, or another's.
+    fn sifted<'a>(&self, from: &NodeId, packet: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let mut rest = packet;
+        let header: foca::Header<Process> = PostcardCodec.decode_header(&mut rest).ok()?;
+        let latest = unix_us().saturating_add(AHEAD);
+        // Nobody speaks for another.
+        if header.src.node != *from || header.src.boot > latest {
+            return None;
         }
-        self.call(now, |foca, runtime| foca.handle_data(packet, runtime))
+        if header.message == foca::Message::Broadcast || rest.len() < 2 {
+            return Some(Cow::Borrowed(packet));
+        }
+        let (count, mut updates) = rest.split_first_chunk::<2>()?;
+        let members = &lock(&self.heard).members;
+        let (mut kept, mut left) = (Vec::new(), u16::from_be_bytes(*count));
+        let all = left;
+        while left > 0 {
+            let member: Member<Process> = PostcardCodec.decode_member(&mut updates).ok()?;
+            if members.contains(&member.id().node) && member.id().boot <= latest {
+                kept.push(member);
+            }
+            left -= 1;
+        }
+        if kept.len() == usize::from(all) {
+            return Some(Cow::Borrowed(packet));
+        }
+        let head = packet.len().checked_sub(rest.len())?;
+        let mut sifted = packet.get(..head)?.to_vec();
+        sifted.extend(u16::try_from(kept.len()).ok()?.to_be_bytes());
+        for member in &kept {
+            PostcardCodec.encode_member(member, &mut sifted).ok()?;
+        }
+        // What else there is rides behind.
+        sifted.extend_from_slice(updates);
+        Some(Cow::Owned(sifted))
     }
 
     /// Tells all others.

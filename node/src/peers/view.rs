@@ -1,8 +1,9 @@
 //! What a node knows of all others, and who of them should be sent visitors: pure.
 //!
 //! A node is fit if it is there, says of itself that it is well, is not behind the others, and is not found to be deaf by
-//! those who ask it over its public address. No single voice takes a node out: that it is gone is found by SWIM, in which
-//! others ask for whoever asks; that it is deaf takes two, or the only other one there is. If all are old, nobody is behind.
+//! those who ask it over its public address. That it is gone is found by SWIM, in which others ask for whoever asks; that it is
+//! deaf takes more than half of the others. Behind is whoever has not obeyed a flip that is signed, whose instant is over,
+//! and that somebody who is fit has obeyed: if all are old, nobody is behind.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +17,10 @@ use difusor_proto::{
 };
 use serde::Serialize;
 
-/// How long after the instant of a flip a node may still be on its way to it, microseconds.
-pub const GRACE_US: u64 = 2_000_000;
+/// How long after the instant of a flip a node may still be on its way to it, microseconds: by its own word, and as others see
+/// it, who hear of it later.
+pub const GRACE_US: u64 = 3_000_000;
+const GRACE_OF_OTHERS_US: u64 = 6_000_000;
 
 /// Everything a node knows of the mesh.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -79,15 +82,17 @@ impl View {
         self.me.as_ref() == Some(node) || self.alive.contains(node)
     }
 
-    /// Serial of the newest flip that the mesh obeys: the one whose instant is over, or what any of those who are there has
-    /// obeyed.
-    pub fn mark(&self, now_us: u64) -> u64 {
-        let over =
-            self.flip.filter(|(_, at_us)| at_us.saturating_add(GRACE_US) <= now_us).map_or(0, |(serial, _)| serial);
-        let obeyed = self.states.iter().filter(|(node, _)| self.is_alive(node)).map(|(_, state)| state.serial);
-        // One that was obeyed somewhere has an instant, too, if this node knows of it.
-        let obeyed = obeyed.filter(|serial| self.flip.is_none_or(|(last, _)| *serial != last));
-        obeyed.chain([over]).max().unwrap_or(0)
+    /// Serial of the newest flip that the mesh obeys: that somebody who is fit has obeyed, and whose instant is over since
+    /// `grace_us`. What is above the last flip that is signed is a word that nobody can check.
+    pub fn mark(&self, now_us: u64, grace_us: u64) -> u64 {
+        let Some((last, at_us)) = self.flip else { return 0 };
+        let is_over = at_us.saturating_add(grace_us) <= now_us;
+        let members = self.members.iter().flat_map(|members| &members.nodes);
+        let fit =
+            members.filter(|member| !member.drained && self.is_alive(&member.node) && !self.is_deaf(&member.node));
+        let states = fit.filter_map(|member| self.states.get(&member.node)).filter(|state| state.condition.is_fit());
+        let obeyed = states.map(|state| state.serial.min(last)).filter(|serial| *serial < last || is_over);
+        obeyed.max().unwrap_or(0)
     }
 
     /// `None` if a member should be sent visitors at Unix microseconds, or why not.
@@ -105,7 +110,7 @@ impl View {
             Condition::Draining => return Some(Unfit::Draining),
             Condition::Sick => return Some(Unfit::Sick),
         }
-        if state.serial < self.mark(now_us) {
+        if state.serial < self.mark(now_us, GRACE_OF_OTHERS_US) {
             return Some(Unfit::Behind);
         }
         self.is_deaf(node).then_some(Unfit::Deaf)
@@ -118,7 +123,7 @@ impl View {
         let (ill, well) = (voices().filter(|is_well| !is_well).count(), voices().filter(|is_well| *is_well).count());
         let others = self.members.iter().flat_map(|members| &members.nodes);
         let others = others.filter(|member| member.node != *node && self.is_alive(&member.node)).count();
-        ill > well && ill >= others.min(2)
+        ill > well && 2 * ill > others
     }
 
     /// Every member, and why it should not be sent visitors.
@@ -218,20 +223,27 @@ mod tests {
         let mut view = three();
         view.states.get_mut(&id("b")).unwrap().serial = 4;
         // Its instant is not long ago.
-        assert_eq!(only(&view, 1_000 + GRACE_US - 1), None);
-        assert_eq!(only(&view, 1_000 + GRACE_US), Some(("b".into(), Unfit::Behind)));
-        // A flip that this node has not heard of: another obeyed it.
+        assert_eq!(only(&view, 1_000 + GRACE_OF_OTHERS_US - 1), None);
+        assert_eq!(only(&view, 1_000 + GRACE_OF_OTHERS_US), Some(("b".into(), Unfit::Behind)));
+        assert_eq!((view.mark(1_000 + GRACE_US - 1, GRACE_US), view.mark(1_000 + GRACE_US, GRACE_US)), (4, 5));
+        // A number that no flip has, whoever says it.
         view.states.get_mut(&id("b")).unwrap().serial = 5;
+        view.states.get_mut(&id("c")).unwrap().serial = u64::MAX;
+        assert_eq!(only(&view, 9_000_000), None);
+        // A flip that nobody has obeyed who is fit: all are equally old.
+        view.flip = Some((6, 1_000));
         view.states.get_mut(&id("c")).unwrap().serial = 6;
-        let all = unfit(&view, 9_000_000);
-        assert_eq!(all.iter().filter(|(_, why)| *why == Some(Unfit::Behind)).count(), 2, "{all:?}");
-        // Nobody is there who has it: all are equally old.
+        let behind = |view: &View| unfit(view, 9_000_000).iter().filter(|(_, why)| *why == Some(Unfit::Behind)).count();
+        assert_eq!(behind(&view), 2);
+        view.states.get_mut(&id("c")).unwrap().condition = Condition::Sick;
+        assert_eq!(only(&view, 9_000_000), Some(("c".into(), Unfit::Sick)));
+        view.states.get_mut(&id("c")).unwrap().condition = Condition::Ready;
         view.alive.remove(&id("c"));
         assert_eq!(only(&view, 9_000_000), Some(("c".into(), Unfit::Gone)));
     }
 
     #[test]
-    fn two_voices_or_the_only_other_one_say_that_a_node_is_deaf() {
+    fn more_than_half_of_the_others_say_that_a_node_is_deaf() {
         let mut view = three();
         let say = |view: &mut View, by: &str, is_well| {
             view.witnesses.entry(id("b")).or_default().insert(id(by), is_well);

@@ -61,7 +61,11 @@ fn zones() -> BTreeMap<Zone, [f64; 2]> {
 }
 
 fn picked(roster: &Roster, place: Option<&Place>, most: usize, dice: u64) -> Vec<String> {
-    roster.pick(place, most, dice).into_iter().map(|host| host.four[0].to_string()).collect()
+    roster
+        .pick(place, most, dice, |host| !host.four.is_empty())
+        .into_iter()
+        .map(|host| host.four[0].to_string())
+        .collect()
 }
 
 #[test]
