@@ -69,7 +69,7 @@ async fn two_that_ban_speak_for_all_and_an_operator_has_the_last_word() {
     let [one, other, third] = [0, 1, 2].map(|at| mesh.nodes[at].public);
 
     assert!((50..=200).contains(&offender.offends(one).await));
-    // What one node says is half of it, so half as much is enough for another.
+    // What one node says is most of it, so less is enough for another.
     until("the others are told", async || offender.offends(other).await < 200 && !offender.visits(third).await).await;
     for node in &mesh.nodes {
         assert!(visitor.visits(node.public).await, "{}", node.zone);

@@ -122,7 +122,12 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) async fn dial(rig: &Rig, identity: &Identity) -> Self {
-        let dialled = Client::dial(rig.mesh.mesh_address, rig.mesh.authority(), Some(identity), &[ALPN_MESH]).await;
+        Self::dial_as(rig, identity, ALPN_MESH).await
+    }
+
+    /// The same in this version of the protocol.
+    pub(crate) async fn dial_as(rig: &Rig, identity: &Identity, version: &[u8]) -> Self {
+        let dialled = Client::dial(rig.mesh.mesh_address, rig.mesh.authority(), Some(identity), &[version]).await;
         let client = dialled.expect("a member is let in");
         let (send, recv) = client.connection.open_bi().await.unwrap();
         Self { client, send, recv }

@@ -2,7 +2,8 @@
 //! counted, nobody else notices, and nothing that is served ever changes for it.
 //!
 //! Towards the coordinator, a rogue client ([`client`]): [`identities`] that are none, frames [`out_of_turn`],
-//! [`enrolment`] by guests, a [`flood`] of half-open connections, [`offenders`] and [`bans`] that are told to others. Towards a node, a rogue coordinator ([`rogue`]) that
+//! [`enrolment`] by guests, a [`flood`] of half-open connections, [`offenders`] and [`bans`] that are told to others;
+//! and members of two [`versions`] side by side. Towards a node, a rogue coordinator ([`rogue`]) that
 //! has even stolen the mesh authority: its [`certificate`], [`frames`], [`manifests`], [`flips`], [`blobs`], [`streams`].
 //!
 //! Attacks are named as The Update Framework names them (specification 1.0, section 1.5.2): rollback, mix-and-match,
@@ -26,3 +27,4 @@ mod rig;
 mod rogue;
 mod siege;
 mod streams;
+mod versions;
