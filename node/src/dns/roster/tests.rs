@@ -1,3 +1,5 @@
+//! Who is answered, for views of meshes that are well, half gone, or sick altogether.
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use difusor_proto::{
