@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use difusor_proto::{tls::Congestion, units::Bytes, units::Span};
 use serde::Deserialize;
 
-use crate::{delta::Effort, replica::ReplicaConfig};
+use crate::{delta::Effort, replica::ReplicaConfig, rollout::When};
 
 /// Everything that can be set. Missing keys have working defaults; unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -18,7 +18,9 @@ pub struct Config {
     pub mesh_public: Vec<String>,
     /// TCP address of console and API. Keep it on the loopback, or behind a tunnel.
     pub api: SocketAddr,
-    /// How long a cut may take to be staged everywhere before a majority of zones is enough.
+    /// Who has to have staged a cut before it flips.
+    pub flip: When,
+    /// With `deadline`: how long a cut may take to be staged everywhere before a quorum is enough.
     pub flip_deadline: Span,
     /// Least time between the order to flip and its instant: it must reach every node and its disk.
     pub flip_lead: Span,
@@ -74,6 +76,7 @@ impl Default for Config {
             mesh: SocketAddr::from(([0, 0, 0, 0], 8440)),
             mesh_public: vec!["localhost:8440".into()],
             api: SocketAddr::from(([127, 0, 0, 1], 8400)),
+            flip: When::default(),
             flip_deadline: Span(Duration::from_secs(60)),
             flip_lead: Span(Duration::from_millis(100)),
             invitation: Span(Duration::from_secs(24 * 3600)),
@@ -141,6 +144,7 @@ mod tests {
         for (text, part) in [
             ("colour = 1", "colour"),
             ("mesh = \"here\"", "mesh"),
+            ("flip = \"some\"", "quorum"),
             ("flip_deadline = 5", "flip_deadline"),
             ("flip_deadline = \"5\"", "ms, s, m, h, d"),
             ("mesh_public = [\"host\"]", "host:port"),

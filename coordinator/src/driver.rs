@@ -54,6 +54,8 @@ pub enum Command {
         zone: Zone,
         /// What it said.
         hello: Hello,
+        /// True if it can be told to have cuts from other nodes.
+        asks: bool,
         /// Tells connections of one node apart.
         connection: usize,
         /// Its session.
@@ -147,7 +149,7 @@ impl Driver {
                 tracing::warn!(%node, "it is no node any more");
                 let _ = session.send(ToSession::Close(CloseCode::UnknownNode));
             }
-            Command::Joined { node, zone, hello, connection, session } => {
+            Command::Joined { node, zone, hello, asks, connection, session } => {
                 let replaced = self.sessions.insert(node.clone(), (connection, session));
                 if let Some((_, old)) = replaced {
                     let _ = old.send(ToSession::Close(CloseCode::Replaced));
@@ -156,7 +158,9 @@ impl Driver {
                     self.tell(&node, ToSession::Frame(Box::new(FromCoordinator::Members(members.clone()))));
                 }
                 let holds = hello.holds.iter().map(|cut| cut.root).collect();
-                self.step(Event::Joined { node, zone, holds, serial: hello.mark.serial });
+                let known = self.members.as_ref().and_then(|(members, _)| members.get(&node));
+                let gives = asks && known.is_some_and(|member| !member.reach.peers.is_empty());
+                self.step(Event::Joined { node, zone, holds, serial: hello.mark.serial, asks, gives });
             }
             Command::Left { node, connection } => {
                 if self.sessions.get(&node).is_some_and(|(current, _)| *current == connection) {
@@ -230,6 +234,12 @@ impl Driver {
         for action in self.rollout.step(event, unix_us()) {
             match action {
                 Action::Offer { node, cut } => self.tell(&node, ToSession::Offer(cut)),
+                Action::Nearby { node, cut, from } => {
+                    if let Some(progress) = view(&self.fleet).progress(&cut, &node) {
+                        progress.source = from.first().cloned();
+                    }
+                    self.tell(&node, ToSession::Frame(Box::new(FromCoordinator::Nearby { cut, from })));
+                }
                 Action::Flip { cut, at_us, kind } => self.flip(cut, at_us, kind),
                 Action::Remind { node } => {
                     if let Some(flip) = self.state.flip().cloned() {

@@ -120,6 +120,9 @@ pub struct Progress {
     pub items: u64,
     /// Coded bytes handed to the connection so far.
     pub sent_bytes: u64,
+    /// Of which other node it was told to have the cut, if of one.
+    #[serde(default)]
+    pub source: Option<NodeId>,
     /// Bytes that it says came.
     pub received_bytes: Option<u64>,
     /// When its delta was made, Unix microseconds of our clock.

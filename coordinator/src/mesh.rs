@@ -200,10 +200,11 @@ async fn open(
         tokio::spawn(async move { keepers.keep(keeping).await });
         told
     });
-    let joined = Command::Joined { node: node.clone(), zone, hello, connection: stable, session };
+    let asks = version >= Version::Five;
+    let joined = Command::Joined { node: node.clone(), zone, hello, asks, connection: stable, session };
     mesh.commands.send(joined).map_err(|_| CloseCode::Shutdown)?;
     let (recv, rate, tattled) = (Some(recv), Arc::default(), None);
-    Ok(Session { mesh, connection, version, node, holds, send, recv, orders, rate, deltas, tattled, keeper })
+    Ok(Session { mesh, connection, node, holds, send, recv, orders, rate, deltas, tattled, keeper })
 }
 
 impl Mesh {
@@ -237,7 +238,6 @@ impl Mesh {
 struct Session {
     mesh: Arc<Mesh>,
     connection: Connection,
-    version: Version,
     node: NodeId,
     /// Cuts it has on disk, newest first.
     holds: Vec<CutKey>,
@@ -272,9 +272,6 @@ impl Session {
                             break CloseCode::Done;
                         }
                     }
-                    // A node of the version before has no use for it, and could not read it.
-                    Some(ToSession::Frame(frame))
-                        if self.version < Version::Four && matches!(*frame, FromCoordinator::Members(_)) => {}
                     Some(ToSession::Frame(frame)) => {
                         if wire::write_frame(&mut self.send, &*frame).await.is_err() {
                             break CloseCode::Done;
@@ -364,11 +361,16 @@ impl Session {
                     return Err(CloseCode::Garbage);
                 }
                 let reach = reach.seen_from(self.connection.remote_address().ip());
+                events.push(Event::Reached { node: node.clone(), gives: !reach.peers.is_empty() });
                 match tokio::task::block_in_place(|| self.mesh.registry.reach(&node, &reach)) {
                     Ok(false) => {}
                     Ok(true) => self.mesh.tell_members(),
                     Err(error) => tracing::error!(%node, %error, "how a node is reached cannot be kept"),
                 }
+            }
+            FromNode::Lacks { cut } => {
+                tracing::info!(%node, seq = cut.seq, "no other node gave it the cut: sending it");
+                events.push(Event::Lacks { node, cut });
             }
             FromNode::Health(health) => {
                 if health.avoids.len() > MAX_MEMBERS {

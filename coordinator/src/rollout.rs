@@ -1,21 +1,39 @@
 //! Who is offered which cut, and when all flip: a state machine without sockets, disks or clocks.
 //!
 //! Cuts are published one after another, in the order in which they were taken in. A cut flips when it is durable here
-//! and every connected node has staged it; or, once the deadline has passed, when it is staged in a majority of the
-//! zones that have a connected node. Whoever comes late or falls behind is offered the newest cut alone, and is sent
-//! the flip when it has staged it: nothing is ever shown out of order, and nobody is waited for twice.
+//! and enough nodes have staged it, which [`When`] says. Whoever comes late or falls behind is offered the newest cut alone,
+//! and is sent the flip when it has staged it: nothing is ever shown out of order, and nobody is waited for twice. From whom
+//! each node has a cut, [`relay`] says.
+
+mod relay;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     time::Duration,
 };
 
 use difusor_proto::{CutKey, Digest, FlipKind, NodeId, Zone};
+use serde::Deserialize;
+
+/// When a cut is staged by enough nodes to flip.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// By every connected node, however long that takes.
+    All,
+    /// By half of the nodes in a majority of the zones. The others let nobody new in until they have caught up.
+    Quorum,
+    /// By every connected node, or, after [`Policy::deadline`], by as many as for a quorum.
+    #[default]
+    Deadline,
+}
 
 /// What the operator decides about rollouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// After this long, a majority of zones is enough.
+    /// Who has to have staged a cut.
+    pub when: When,
+    /// How long all are waited for, with [`When::Deadline`].
     pub deadline: Duration,
     /// Least time between the order to flip and its instant.
     pub lead: Duration,
@@ -34,6 +52,24 @@ pub enum Event {
         holds: Vec<Digest>,
         /// Serial of the last flip it obeyed.
         serial: u64,
+        /// True if it can be told to have a cut from another node.
+        asks: bool,
+        /// True if others can reach it, as far as is known.
+        gives: bool,
+    },
+    /// A node said how it is reached.
+    Reached {
+        /// Which node.
+        node: NodeId,
+        /// True if other nodes can.
+        gives: bool,
+    },
+    /// A node could not have a cut from others.
+    Lacks {
+        /// Which node.
+        node: NodeId,
+        /// Which cut.
+        cut: CutKey,
     },
     /// Its connection ended.
     Left {
@@ -94,6 +130,15 @@ pub enum Action {
         /// Which cut.
         cut: CutKey,
     },
+    /// Tell the node from which others it may have this cut, the first to be asked first.
+    Nearby {
+        /// Which node.
+        node: NodeId,
+        /// Which cut.
+        cut: CutKey,
+        /// Who holds it.
+        from: Vec<NodeId>,
+    },
     /// Order everyone who is connected to serve this cut.
     Flip {
         /// Which.
@@ -119,7 +164,14 @@ pub enum Action {
 struct Node {
     zone: Zone,
     holds: HashSet<Digest>,
+    /// What is being sent to it, since when, and by which node, if not from here.
     offered: Option<Digest>,
+    since_us: u64,
+    source: Option<NodeId>,
+    /// What it could not have from others.
+    direct: Option<Digest>,
+    asks: bool,
+    gives: bool,
     refused: Option<Digest>,
     rtt_us: u64,
     /// Serial of the last flip it is known to have.
@@ -184,9 +236,24 @@ impl Rollout {
     /// Takes in one event at `now_us` (Unix microseconds) and says what to do.
     pub fn step(&mut self, event: Event, now_us: u64) -> Vec<Action> {
         match event {
-            Event::Joined { node, zone, holds, serial } => {
+            Event::Joined { node, zone, holds, serial, asks, gives } => {
                 let holds = holds.into_iter().collect();
-                self.nodes.insert(node, Node { zone, holds, offered: None, refused: None, rtt_us: 0, serial });
+                let (offered, since_us, source, direct, refused, rtt_us) = (None, 0, None, None, None, 0);
+                let joined =
+                    Node { zone, holds, offered, since_us, source, direct, asks, gives, refused, rtt_us, serial };
+                self.nodes.insert(node, joined);
+            }
+            Event::Reached { node, gives } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.gives = gives && node.asks;
+                }
+            }
+            Event::Lacks { node, cut } => {
+                if let Some(node) = self.nodes.get_mut(&node).filter(|node| !node.holds.contains(&cut.root)) {
+                    node.direct = Some(cut.root);
+                    // What it was told of is no use; a newer one that it was told of meanwhile may be.
+                    node.offered = node.offered.filter(|offered| *offered != cut.root);
+                }
             }
             Event::Left { node } => {
                 self.nodes.remove(&node);
@@ -231,7 +298,7 @@ impl Rollout {
             let cut = target.cut;
             let since_us = *target.since_us.get_or_insert(now_us);
             let late = now_us.saturating_sub(since_us) >= micros(self.policy.deadline);
-            actions.extend(self.offers(cut));
+            actions.extend(self.offers(cut, now_us));
             if self.nodes.values().all(|node| node.refused == Some(cut.root)) {
                 self.queue.pop_front();
                 actions.push(Action::GiveUp { cut });
@@ -245,39 +312,52 @@ impl Rollout {
             self.ordered = self.queue.pop_front().map(|target| (target, self.current));
             self.current = Some(cut);
         }
-        actions.extend(self.stragglers());
+        actions.extend(self.stragglers(now_us));
         actions
     }
 
-    /// Offers `cut` to every node that lacks it and was not offered it yet.
-    fn offers(&mut self, cut: CutKey) -> Vec<Action> {
-        let lacks = |node: &&mut Node| {
-            !node.holds.contains(&cut.root) && node.offered != Some(cut.root) && node.refused != Some(cut.root)
-        };
-        let offer = |(name, node): (&NodeId, &mut Node)| {
-            lacks(&node).then(|| {
-                node.offered = Some(cut.root);
-                Action::Offer { node: name.clone(), cut }
-            })
-        };
-        self.nodes.iter_mut().filter_map(offer).collect()
+    /// Has `cut` sent to nodes that lack it and are not being sent it yet.
+    fn offers(&mut self, cut: CutKey, now_us: u64) -> Vec<Action> {
+        let actions = relay::assign(&self.nodes, cut, now_us);
+        for action in &actions {
+            let (node, source) = match action {
+                Action::Offer { node, .. } => (node, None),
+                Action::Nearby { node, from, .. } => (node, from.first().cloned()),
+                _ => continue,
+            };
+            if let Some(node) = self.nodes.get_mut(node) {
+                (node.offered, node.since_us, node.source) = (Some(cut.root), now_us, source);
+            }
+        }
+        actions
     }
 
     /// True if enough nodes hold the cut.
     fn staged(&self, root: Digest, late: bool) -> bool {
-        let holds = |node: &&Node| node.holds.contains(&root);
-        if self.nodes.values().all(|node| holds(&node)) {
+        if self.nodes.values().all(|node| node.holds.contains(&root)) {
             return true;
         }
-        let zones: BTreeSet<_> = self.nodes.values().map(|node| &node.zone).collect();
-        let ready: BTreeSet<_> = self.nodes.values().filter(holds).map(|node| &node.zone).collect();
-        late && ready.len() * 2 > zones.len()
+        let may_go_without = match self.policy.when {
+            When::All => false,
+            When::Quorum => true,
+            When::Deadline => late,
+        };
+        may_go_without && {
+            let mut zones: BTreeMap<&Zone, (usize, usize)> = BTreeMap::new();
+            for node in self.nodes.values() {
+                let (ready, all) = zones.entry(&node.zone).or_default();
+                *ready += usize::from(node.holds.contains(&root));
+                *all += 1;
+            }
+            let ready = zones.values().filter(|(ready, all)| ready * 2 >= *all).count();
+            ready * 2 > zones.len()
+        }
     }
 
     /// Brings nodes that are behind to the current cut, unless a newer one is on its way to them.
-    fn stragglers(&mut self) -> Vec<Action> {
+    fn stragglers(&mut self, now_us: u64) -> Vec<Action> {
         let Some(current) = self.current else { return Vec::new() };
-        let mut actions = if self.queue.is_empty() { self.offers(current) } else { Vec::new() };
+        let mut actions = if self.queue.is_empty() { self.offers(current, now_us) } else { Vec::new() };
         for (name, node) in &mut self.nodes {
             if node.serial < self.serial && node.holds.contains(&current.root) {
                 node.serial = self.serial;
@@ -293,214 +373,4 @@ fn micros(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const POLICY: Policy = Policy { deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-    const SECOND: u64 = 1_000_000;
-
-    fn cut(seq: u64) -> CutKey {
-        CutKey { seq, label: "20210606_2000".parse().unwrap(), root: Digest::of(&seq.to_le_bytes()) }
-    }
-
-    fn joined(node: &str, holds: &[u64], serial: u64) -> Event {
-        Event::Joined {
-            node: node.parse().unwrap(),
-            zone: node.parse().unwrap(),
-            holds: holds.iter().map(|seq| cut(*seq).root).collect(),
-            serial,
-        }
-    }
-
-    fn staged(node: &str, seq: u64) -> Event {
-        Event::Staged { node: node.parse().unwrap(), cut: cut(seq) }
-    }
-
-    fn publish(seq: u64) -> Event {
-        Event::Publish { cut: cut(seq), kind: FlipKind::Publish, durable: true }
-    }
-
-    fn offer(node: &str, seq: u64) -> Action {
-        Action::Offer { node: node.parse().unwrap(), cut: cut(seq) }
-    }
-
-    fn flip(seq: u64, at_us: u64) -> Action {
-        Action::Flip { cut: cut(seq), at_us, kind: FlipKind::Publish }
-    }
-
-    /// A rollout with the connected nodes a, b and c.
-    fn three() -> Rollout {
-        let mut rollout = Rollout::new(POLICY, None, 0);
-        for node in ["a", "b", "c"] {
-            assert_eq!(rollout.step(joined(node, &[], 0), 0), []);
-        }
-        rollout
-    }
-
-    #[test]
-    fn all_stage_then_all_flip() {
-        let mut rollout = three();
-        assert_eq!(rollout.step(publish(1), 0), [offer("a", 1), offer("b", 1), offer("c", 1)]);
-        assert_eq!(rollout.step(staged("a", 1), 10), []);
-        assert_eq!(rollout.step(staged("b", 1), 20), []);
-        assert_eq!(rollout.step(staged("c", 1), 30), [flip(1, 100_030)]);
-        assert_eq!(rollout.current(), Some(cut(1)));
-        assert_eq!(rollout.step(Event::Tick, 40), []);
-    }
-
-    #[test]
-    fn a_flip_that_was_not_kept_is_ordered_again() {
-        let mut rollout = three();
-        rollout.step(publish(1), 0);
-        for node in ["a", "b", "c"] {
-            rollout.step(staged(node, 1), 0);
-        }
-        rollout.flip_failed();
-        assert_eq!((rollout.current(), rollout.target()), (None, Some(cut(1))));
-        assert_eq!(rollout.step(Event::Tick, 5), [flip(1, 100_005)]);
-        rollout.flipped(1);
-        rollout.flip_failed();
-        assert_eq!(rollout.current(), Some(cut(1)));
-    }
-
-    #[test]
-    fn the_lead_grows_with_the_slowest_path() {
-        let mut rollout = three();
-        rollout.step(Event::RoundTrip { node: "b".parse().unwrap(), rtt_us: 200_000 }, 0);
-        rollout.step(publish(1), 0);
-        rollout.step(staged("a", 1), 0);
-        rollout.step(staged("b", 1), 0);
-        assert_eq!(rollout.step(staged("c", 1), 0), [flip(1, 400_000)]);
-    }
-
-    #[test]
-    fn nothing_flips_before_it_is_durable_here() {
-        let mut rollout = three();
-        rollout.step(Event::Publish { cut: cut(1), kind: FlipKind::Publish, durable: false }, 0);
-        for node in ["a", "b", "c"] {
-            assert_eq!(rollout.step(staged(node, 1), 0), []);
-        }
-        assert_eq!(rollout.step(Event::Durable { cut: cut(1) }, 5), [flip(1, 100_005)]);
-        rollout.step(Event::Publish { cut: cut(2), kind: FlipKind::Publish, durable: false }, 6);
-        rollout.step(Event::Withdrawn { cut: cut(2) }, 7);
-        assert_eq!(rollout.target(), None);
-    }
-
-    #[test]
-    fn a_straggler_is_waited_for_until_the_deadline() {
-        let mut rollout = three();
-        rollout.step(publish(1), 0);
-        rollout.step(staged("a", 1), 0);
-        rollout.step(staged("b", 1), 0);
-        assert_eq!(rollout.step(Event::Tick, 59 * SECOND), []);
-        assert_eq!(rollout.step(Event::Tick, 60 * SECOND), [flip(1, 60 * SECOND + 100_000)]);
-        rollout.flipped(1);
-        // It was sent the flip with the others, and obeys it when it has staged.
-        assert_eq!(rollout.step(staged("c", 1), 61 * SECOND), []);
-    }
-
-    #[test]
-    fn a_minority_never_flips() {
-        let mut rollout = three();
-        rollout.step(publish(1), 0);
-        rollout.step(staged("a", 1), 0);
-        assert_eq!(rollout.step(Event::Tick, 600 * SECOND), []);
-    }
-
-    #[test]
-    fn a_node_that_dies_is_not_waited_for() {
-        let mut rollout = three();
-        rollout.step(publish(1), 0);
-        rollout.step(staged("a", 1), 0);
-        rollout.step(staged("b", 1), 0);
-        assert_eq!(rollout.step(Event::Left { node: "c".parse().unwrap() }, 9), [flip(1, 100_009)]);
-        rollout.flipped(1);
-        assert_eq!(rollout.step(joined("c", &[], 0), 10), [offer("c", 1)]);
-        assert_eq!(rollout.step(staged("c", 1), 11), [Action::Remind { node: "c".parse().unwrap() }]);
-    }
-
-    #[test]
-    fn a_node_that_was_away_skips_what_it_missed() {
-        let mut rollout = three();
-        for seq in 1..=3 {
-            rollout.step(publish(seq), 0);
-            for node in ["a", "b", "c"] {
-                rollout.step(staged(node, seq), 0);
-            }
-            rollout.flipped(seq);
-        }
-        assert_eq!(rollout.step(joined("d", &[1], 1), 5), [offer("d", 3)]);
-        assert_eq!(rollout.step(joined("e", &[3], 2), 5), [Action::Remind { node: "e".parse().unwrap() }]);
-        assert_eq!(rollout.step(joined("f", &[3], 3), 5), []);
-    }
-
-    #[test]
-    fn cuts_follow_each_other() {
-        let mut rollout = three();
-        rollout.step(publish(1), 0);
-        assert_eq!(rollout.step(publish(2), 0), []);
-        rollout.step(staged("a", 1), 0);
-        rollout.step(staged("b", 1), 0);
-        let actions = rollout.step(staged("c", 1), 0);
-        assert_eq!(actions, [flip(1, 100_000), offer("a", 2), offer("b", 2), offer("c", 2)]);
-    }
-
-    #[test]
-    fn without_nodes_only_the_newest_waits() {
-        let mut rollout = Rollout::new(POLICY, None, 0);
-        for seq in 1..=3 {
-            assert_eq!(rollout.step(publish(seq), 0), []);
-        }
-        assert_eq!(rollout.step(joined("a", &[], 0), 1), [offer("a", 3)]);
-        assert_eq!(rollout.step(staged("a", 3), 2), [flip(3, 100_002)]);
-    }
-
-    #[test]
-    fn a_cut_that_nobody_can_take_is_given_up() {
-        let mut rollout = three();
-        rollout.step(publish(1), 0);
-        for node in ["a", "b"] {
-            assert_eq!(rollout.step(Event::Refused { node: node.parse().unwrap(), cut: cut(1) }, 0), []);
-        }
-        let refused = Event::Refused { node: "c".parse().unwrap(), cut: cut(1) };
-        assert_eq!(rollout.step(refused, 0), [Action::GiveUp { cut: cut(1) }]);
-    }
-
-    proptest! {
-        /// Whatever happens in whatever order: flips only of durable cuts that a connected node has staged, in the
-        /// order of publication.
-        #[test]
-        fn flips_are_ordered_and_backed(steps in prop::collection::vec((0_u8..6, 0_usize..4, 0_u64..90), 0..120)) {
-            let names = ["a", "b", "c", "d"];
-            let mut rollout = Rollout::new(POLICY, None, 0);
-            let (mut now, mut next, mut last) = (0, 1, 0);
-            let mut held: BTreeMap<&str, HashSet<u64>> = BTreeMap::new();
-            for (what, who, wait) in steps {
-                now += wait * SECOND;
-                let name = names[who];
-                let target = rollout.target().or(rollout.current()).map_or(1, |cut| cut.seq);
-                let event = match what {
-                    0 => { held.entry(name).or_default(); joined(name, &[], 0) }
-                    1 => { held.remove(name); Event::Left { node: name.parse().unwrap() } }
-                    2 => { next += 1; publish(next - 1) }
-                    3 | 4 => {
-                        if let Some(held) = held.get_mut(name) { held.insert(target); }
-                        staged(name, target)
-                    }
-                    _ => Event::Tick,
-                };
-                if what == 0 { held.insert(name, HashSet::new()); }
-                for action in rollout.step(event, now) {
-                    if let Action::Flip { cut, at_us, .. } = action {
-                        prop_assert!(cut.seq > last);
-                        prop_assert!(at_us > now);
-                        prop_assert!(held.values().any(|held| held.contains(&cut.seq)));
-                        last = cut.seq;
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

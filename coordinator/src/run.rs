@@ -92,7 +92,7 @@ impl Coordinator {
         let (commands, received) = mpsc::unbounded_channel();
         let fleet = FleetView::default();
         let deltas = Arc::new(Deltas::new(store.clone(), key.verifying_key(), config.base_memory.0));
-        let policy = Policy { deadline: config.flip_deadline.0, lead: config.flip_lead.0 };
+        let policy = Policy { when: config.flip, deadline: config.flip_deadline.0, lead: config.flip_lead.0 };
         let rollout = Rollout::new(policy, state.current(), state.serial());
         let plan = Plan { every: config.keyframe_every, verbatim: config.verbatim_cuts };
         let archive = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, AT_HAND)?);

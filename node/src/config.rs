@@ -37,6 +37,8 @@ pub struct Config {
     pub apply_memory: Bytes,
     /// Complete cuts kept on disk.
     pub keep_cuts: usize,
+    /// Whether cuts are had from other nodes, and given to them.
+    pub relay: bool,
     /// Whether packs of the whole archive are kept for the coordinator.
     pub archive: bool,
     /// Bytes a second at which packs are read again; none if zero.
@@ -153,6 +155,7 @@ impl Default for Config {
             coordinator: Vec::new(),
             apply_memory: Bytes(160 << 20),
             keep_cuts: 12,
+            relay: true,
             archive: false,
             scrub_rate: Bytes(8 << 20),
             scrub_every: Span(Duration::from_secs(6 * 3600)),

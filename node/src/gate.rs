@@ -154,6 +154,12 @@ impl Gate {
         self.serial.load(Relaxed)
     }
 
+    /// The cut of a flip that waits for it.
+    pub fn awaited(&self) -> Option<CutKey> {
+        let state = self.lock();
+        state.pending.as_ref().and_then(|(_, signed)| signed.open(&self.key).ok()).map(|flip| flip.cut)
+    }
+
     /// Complete cuts on disk, newest first.
     ///
     /// # Errors

@@ -44,6 +44,7 @@ pub mod policy;
 pub mod proxied;
 pub mod range;
 pub mod redirect;
+pub mod relay;
 pub mod respond;
 pub mod run;
 pub mod scrub;

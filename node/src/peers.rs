@@ -1,68 +1,37 @@
 //! The node among the other nodes: who is there, how they are, and what they tell, with or without a coordinator.
 //!
-//! One task owns it all. It takes what connections bring ([`link`]), feeds failure detection ([`swim`]), and shows what
+//! One [task] owns it all. It takes what connections bring ([`connect`]), feeds failure detection ([`swim`]), and shows what
 //! follows as a [`View`], which others only read. Connections are made when something is to be sent, and end when nobody
 //! uses them. Who may connect is said by the list of members: its digest of the certificate, and nothing else, makes a
 //! node.
 
+mod connect;
 mod link;
 pub mod swim;
+mod task;
 pub mod view;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use difusor_proto::{
-    Digest, Flip, NodeId, Signed, VerifyingKey,
-    clock::{ClockFilter, Exchange},
-    members::Members,
-    peer::{Condition, Datagram, News, State, What, Witness},
-    process::unix_us,
-    tls,
-    wire::CloseCode,
+    Flip, NodeId, Signed, VerifyingKey, clock::Exchange, members::Members, peer::Condition, tls, wire::CloseCode,
 };
 use quinn::{Connection, Endpoint};
-use rustls_pki_types::CertificateDer;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::view::{Unfit, View};
 use self::{
-    link::{Link, Numbers},
-    swim::{Output, Swim},
+    connect::{Dialler, Shared},
+    task::{BEAT, Node},
 };
-use crate::home::Home;
-
-/// A handshake takes a round trip, or two with an address to be proven; on a path that loses a third, some more.
-const HANDSHAKE: Duration = Duration::from_secs(3);
-
-/// Handshakes under way at once.
-const MAX_HANDSHAKES: usize = 256;
-
-/// Packets that wait for a connection: what comes later says more.
-const WAITING: usize = 8;
-
-/// How often the time is asked for, and those who are not there are greeted.
-const BEAT: Duration = Duration::from_secs(1);
-
-/// Connections over which the time is asked for in a beat.
-const PINGS: usize = 16;
-
-/// Beats after which what is known of this node is told again, for those who missed it.
-const REPEAT: u32 = 10;
-
-/// The least number of clocks that say whether this one is wrong: one could be wrong itself.
-const CLOCKS: usize = 2;
+pub use self::view::{Unfit, View};
+use crate::{home::Home, relay::Relay};
 
 /// What others tell this task.
 enum Order {
@@ -94,12 +63,14 @@ pub struct Mood {
 pub struct Peers {
     view: Arc<ArcSwap<View>>,
     orders: Option<mpsc::UnboundedSender<Order>>,
+    /// How cuts are asked for.
+    relays: Option<Dialler>,
 }
 
 impl Default for Peers {
     /// Alone.
     fn default() -> Self {
-        Self { view: Arc::default(), orders: None }
+        Self { view: Arc::default(), orders: None, relays: None }
     }
 }
 
@@ -129,6 +100,14 @@ impl Peers {
         self.order(Order::Flip(flip, at_us));
     }
 
+    /// A connection to another node, over which cuts are asked for.
+    ///
+    /// # Errors
+    /// If it cannot be reached, or is none that this node knows.
+    pub async fn relay(&self, node: &NodeId) -> anyhow::Result<Connection> {
+        self.relays.as_ref().context("this node has no connections to others")?.dial(node).await
+    }
+
     fn order(&self, order: Order) {
         // Without peers, nobody hears it.
         let _ = self.orders.as_ref().map(|orders| orders.send(order));
@@ -147,18 +126,10 @@ enum Event {
     Clock(NodeId, Exchange),
 }
 
-/// What the acceptor and the connections share.
-struct Shared {
-    me: NodeId,
-    key: VerifyingKey,
-    members: ArcSwapOption<Members>,
-    events: mpsc::Sender<Event>,
-}
-
 /// A node's end of all connections to others, bound and not running yet.
 pub struct Network {
     endpoint: Endpoint,
-    client: quinn::ClientConfig,
+    dialler: Dialler,
     shared: Arc<Shared>,
     events: mpsc::Receiver<Event>,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -168,7 +139,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Binds `bind` (UDP). Flips that other nodes tell of go to `flips`.
+    /// Binds `bind` (UDP). Flips that other nodes tell of go to `flips`; those that ask for cuts are answered by `relay`.
     ///
     /// # Errors
     /// If the address is taken, or the identity cannot be used.
@@ -179,18 +150,20 @@ impl Network {
         identity: &tls::Identity,
         home: Home,
         flips: mpsc::UnboundedSender<Signed<Flip>>,
+        relay: Arc<Relay>,
     ) -> anyhow::Result<(Self, Peers)> {
-        let (server, client) = tls::peers(identity)?;
-        let endpoint = Endpoint::server(server, bind).with_context(|| format!("binding UDP {bind} for other nodes"))?;
+        let tls = tls::peers(identity)?;
+        let endpoint = Endpoint::server(tls.server, bind).with_context(|| format!("binding UDP {bind} for other nodes"))?;
         let (events, heard) = mpsc::channel(1024);
         let (orders, ordered) = mpsc::unbounded_channel();
         let members = home.read_members().and_then(|signed| signed.open(&key).ok()).filter(|list| list.check().is_ok());
         let view = View { me: Some(me.clone()), members: members.map(Arc::new), ..View::default() };
-        let shared = Shared { me, key, members: ArcSwapOption::new(view.members.clone()), events };
+        let shared = Arc::new(Shared { me, key, members: ArcSwapOption::new(view.members.clone()), events, relay });
+        let dialler = |config| Dialler { endpoint: endpoint.clone(), config, shared: Arc::clone(&shared) };
+        let (dialler, relays) = (dialler(tls.news), Some(dialler(tls.relay)));
         let view = Arc::new(ArcSwap::from_pointee(view));
-        let peers = Peers { view: Arc::clone(&view), orders: Some(orders) };
-        let shared = Arc::new(shared);
-        Ok((Self { endpoint, client, shared, events: heard, orders: ordered, view, flips, home }, peers))
+        let peers = Peers { view: Arc::clone(&view), orders: Some(orders), relays };
+        Ok((Self { endpoint, dialler, shared, events: heard, orders: ordered, view, flips, home }, peers))
     }
 
     /// Where it is bound.
@@ -203,34 +176,9 @@ impl Network {
 
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { endpoint, client, shared, mut events, mut orders, view, flips, home } = self;
-        let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&shared), cancel.clone()));
-        let begun = Instant::now();
-        // A clock that was set back must not make this process older than the last one.
-        let boot = home.next_boot(unix_us());
-        let mut node = Node {
-            swim: Swim::new(shared.me.clone(), boot, shared.key, rand::random()),
-            known: View::clone(&view.load()),
-            links: HashMap::new(),
-            waiting: HashMap::new(),
-            again: BTreeMap::new(),
-            count: 0,
-            clocks: HashMap::new(),
-            version: (boot, 0),
-            mood: None,
-            flip: None,
-            said: HashMap::new(),
-            beats: 0,
-            is_news: true,
-            begun,
-            endpoint,
-            client,
-            shared,
-            view,
-            flips,
-            home,
-            kept: Arc::default(),
-        };
+        let Self { endpoint, dialler, shared, mut events, mut orders, view, flips, home } = self;
+        let accepting = tokio::spawn(connect::accept(endpoint.clone(), Arc::clone(&shared), cancel.clone()));
+        let mut node = Node::new(dialler, shared, view, flips, home);
         node.enlist();
         let mut beat = tokio::time::interval(BEAT);
         loop {
@@ -249,462 +197,8 @@ impl Network {
         node.carry_out(last);
         // The last packets go out before the connections do.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        node.endpoint.close((CloseCode::Shutdown as u32).into(), CloseCode::Shutdown.name().as_bytes());
-        let _ = timeout(Duration::from_secs(1), node.endpoint.wait_idle()).await;
+        endpoint.close((CloseCode::Shutdown as u32).into(), CloseCode::Shutdown.name().as_bytes());
+        let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
         let _ = accepting.await;
     }
-}
-
-/// The state of the task.
-struct Node {
-    swim: Swim,
-    known: View,
-    links: HashMap<NodeId, Link>,
-    /// Packets for nodes that a connection is being made to.
-    waiting: HashMap<NodeId, VecDeque<Bytes>>,
-    /// Datagrams to be sent once more, by their times and a count.
-    again: BTreeMap<(Instant, u64), (NodeId, Bytes)>,
-    count: u64,
-    clocks: HashMap<NodeId, ClockFilter>,
-    version: (u64, u32),
-    mood: Option<Mood>,
-    /// The last flip.
-    flip: Option<Signed<Flip>>,
-    /// What was said of others.
-    said: HashMap<NodeId, bool>,
-    beats: u32,
-    /// True if what is known is something else than what is shown.
-    is_news: bool,
-    begun: Instant,
-    endpoint: Endpoint,
-    client: quinn::ClientConfig,
-    shared: Arc<Shared>,
-    view: Arc<ArcSwap<View>>,
-    flips: mpsc::UnboundedSender<Signed<Flip>>,
-    home: Home,
-    /// Serial of the list of members that is on disk.
-    kept: Arc<Mutex<u64>>,
-}
-
-impl Node {
-    /// Microseconds since the start: failure detection must not depend on a clock that is set.
-    fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    /// When something is to be done.
-    fn due(&self) -> Instant {
-        let timer = self.swim.next().map(|at| self.begun + Duration::from_micros(at));
-        let again = self.again.keys().next().map(|(at, _)| *at);
-        timer.into_iter().chain(again).min().unwrap_or_else(|| Instant::now() + BEAT)
-    }
-
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Members(signed) => self.members(&signed),
-            Order::State(mood) => {
-                if self.mood.as_ref() != Some(&mood) {
-                    self.mood = Some(mood);
-                    self.tell_state();
-                }
-            }
-            Order::Witness(about, is_well) => {
-                if self.said.insert(about.clone(), is_well) != Some(is_well) {
-                    self.tell_witness(about, is_well);
-                }
-            }
-            Order::Flip(flip, at_us) => {
-                self.instant(&flip, at_us);
-                if self.flip.as_ref() != Some(&flip) {
-                    self.flip = Some(flip);
-                    self.tell_flip();
-                }
-            }
-        }
-    }
-
-    fn members(&mut self, signed: &Signed<Members>) {
-        let list = match signed.open(&self.shared.key) {
-            Ok(list) => list,
-            Err(error) => return tracing::error!(%error, "a list of members that is not this mesh's"),
-        };
-        let newest = self.known.members.as_ref().map_or(0, |members| members.serial);
-        if let Err(error) = list.check() {
-            return tracing::error!(%error, "a list of members");
-        }
-        if list.serial <= newest && self.known.members.is_some() {
-            return;
-        }
-        // The disk may take its time, and the others must not take this node for dead meanwhile.
-        let (home, kept, signed, serial) = (self.home.clone(), Arc::clone(&self.kept), signed.clone(), list.serial);
-        tokio::task::spawn_blocking(move || {
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if serial <= *kept {
-                return;
-            }
-            match home.write_members(&signed) {
-                Ok(()) => *kept = serial,
-                Err(error) => tracing::warn!(
-                    %error,
-                    "the list of members is not kept: after a restart this node waits for the coordinator"
-                ),
-            }
-        });
-        if list.get(&self.shared.me).is_none() {
-            tracing::error!("this node is not in the mesh any more: remove it, or let it join again");
-        }
-        self.is_news = true;
-        self.known.members = Some(Arc::new(list));
-        self.shared.members.store(self.known.members.clone());
-        self.enlist();
-    }
-
-    /// Takes up the list of members.
-    fn enlist(&mut self) {
-        let Some(members) = self.known.members.clone() else { return };
-        let others = members.nodes.iter().map(|member| member.node.clone()).filter(|node| *node != self.shared.me);
-        let others: BTreeSet<NodeId> = others.collect();
-        self.known.states.retain(|node, _| members.get(node).is_some());
-        self.known.witnesses.retain(|node, _| members.get(node).is_some());
-        self.links.retain(|node, link| {
-            let is_in = others.contains(node);
-            if !is_in {
-                CloseCode::UnknownNode.close(&link.connection);
-            }
-            is_in
-        });
-        self.clocks.retain(|node, _| others.contains(node));
-        let mut everyone = others.clone();
-        everyone.insert(self.shared.me.clone());
-        let now = self.now();
-        let outputs = self.swim.set_members(everyone, now);
-        self.carry_out(outputs);
-        // Who is there may have been heard of before it was in the list.
-        let alive = self.swim.alive().into_keys().filter(|node| others.contains(node));
-        self.known.alive = alive.collect();
-        self.known.witnesses.values_mut().for_each(|voices| voices.retain(|by, _| members.get(by).is_some()));
-        self.is_news = true;
-        self.greet();
-    }
-
-    /// Says hello to some of those who are not there.
-    fn greet(&mut self) {
-        let Some(members) = self.known.members.clone() else { return };
-        let away = members.nodes.iter().filter(|member| {
-            member.node != self.shared.me && !self.known.alive.contains(&member.node) && !member.reach.peers.is_empty()
-        });
-        let mut away: Vec<NodeId> = away.map(|member| member.node.clone()).collect();
-        // Some at a time, others each time.
-        let at = usize::try_from(self.beats).unwrap_or(0) % away.len().max(1);
-        away.rotate_left(at);
-        away.truncate(3);
-        let now = self.now();
-        let outputs = self.swim.greet(&away, now);
-        self.carry_out(outputs);
-    }
-
-    fn hear(&mut self, event: Event) {
-        match event {
-            Event::Linked(node, connection) => {
-                let mut link = Link::new(connection);
-                for packet in self.waiting.remove(&node).unwrap_or_default() {
-                    let copies = link.send(What::Swim(&packet), Instant::now());
-                    self.send_again(&node, copies);
-                }
-                self.links.insert(node, link);
-            }
-            Event::Failed(node) => drop(self.waiting.remove(&node)),
-            Event::Swim(node, _) if !self.is_member(&node) => drop(self.links.remove(&node)),
-            Event::Swim(node, packet) => {
-                let now = self.now();
-                let outputs = self.swim.receive(&node, &packet, now);
-                self.carry_out(outputs);
-            }
-            Event::Clock(node, exchange) => self.clocks.entry(node).or_default().sample(exchange),
-        }
-    }
-
-    fn is_member(&self, node: &NodeId) -> bool {
-        self.known.members.as_ref().is_some_and(|members| members.get(node).is_some())
-    }
-
-    fn tick(&mut self) {
-        let now = self.now();
-        let outputs = self.swim.tick(now);
-        self.carry_out(outputs);
-        let instant = Instant::now();
-        while let Some(first) = self.again.first_entry().filter(|first| first.key().0 <= instant) {
-            let (node, bytes) = first.remove();
-            if let Some(link) = self.links.get(&node) {
-                link.again(&bytes);
-            }
-        }
-    }
-
-    fn beat(&mut self) {
-        self.beats = self.beats.wrapping_add(1);
-        self.links.retain(|_, link| !link.is_closed());
-        // Some each time: a connection that is used for nothing else ends.
-        let skipped = usize::try_from(self.beats).unwrap_or(0).wrapping_mul(PINGS) % self.links.len().max(1);
-        for link in self.links.values_mut().skip(skipped).take(PINGS) {
-            let _ = link.send(What::Ping { sent: unix_us() }, Instant::now());
-        }
-        self.greet();
-        if self.beats.is_multiple_of(REPEAT) {
-            self.tell_state();
-            self.tell_flip();
-            let ill: Vec<_> =
-                self.said.iter().filter(|(_, is_well)| !**is_well).map(|(node, _)| node.clone()).collect();
-            ill.into_iter().for_each(|node| self.tell_witness(node, false));
-        }
-        let offsets = self.clocks.iter().filter(|(node, _)| self.known.alive.contains(*node));
-        let mut offsets: Vec<i64> = offsets.filter_map(|(_, filter)| Some(filter.best()?.offset_us)).collect();
-        let others = offsets.len();
-        // One clock that is wrong is not made right by being one of two.
-        offsets.push(0);
-        offsets.sort_unstable();
-        let clock = offsets.get(offsets.len() / 2).filter(|_| others >= CLOCKS).map(|at| (*at, others));
-        if clock != self.known.clock {
-            (self.known.clock, self.is_news) = (clock, true);
-        }
-    }
-
-    fn next_version(&mut self) -> (u64, u32) {
-        self.version.1 += 1;
-        self.version
-    }
-
-    fn tell_state(&mut self) {
-        let Some(mood) = self.mood.clone() else { return };
-        let Mood { condition, reasons, serial, seq, staged, headroom } = mood;
-        let (node, version) = (self.shared.me.clone(), self.next_version());
-        let state = State { node, version, condition, reasons, serial, seq, staged, headroom };
-        self.tell(News::State(state));
-    }
-
-    fn tell_flip(&mut self) {
-        if let Some(flip) = self.flip.clone() {
-            self.tell(News::Flip(flip));
-        }
-    }
-
-    fn tell_witness(&mut self, about: NodeId, is_well: bool) {
-        let (by, version) = (self.shared.me.clone(), self.next_version());
-        self.tell(News::Witness(Witness { about, by, version, is_well }));
-    }
-
-    fn tell(&mut self, news: News) {
-        let now = self.now();
-        let outputs = self.swim.tell(&news, now);
-        self.carry_out(outputs);
-    }
-
-    /// Notes when the last flip is to be obeyed.
-    fn instant(&mut self, flip: &Signed<Flip>, at_us: u64) {
-        if let Ok(flip) = flip.open(&self.shared.key)
-            && self.known.flip.is_none_or(|(serial, _)| flip.serial > serial)
-        {
-            self.is_news = true;
-            self.known.flip = Some((flip.serial, at_us));
-        }
-    }
-
-    fn carry_out(&mut self, outputs: Vec<Output>) {
-        for output in outputs {
-            match output {
-                Output::Send(node, packet) => self.send(node, packet),
-                Output::Up(node) => {
-                    tracing::info!(%node, "another node is there");
-                    self.is_news = true;
-                    // What it said before it began anew it may not say any more, and it may know nothing yet.
-                    self.forget_voices_of(&node);
-                    self.known.alive.insert(node);
-                    self.tell_state();
-                    self.tell_flip();
-                }
-                Output::Down(node) => {
-                    tracing::warn!(%node, "another node is gone");
-                    self.is_news = true;
-                    self.known.alive.remove(&node);
-                    self.forget_voices_of(&node);
-                    self.clocks.remove(&node);
-                    if let Some(link) = self.links.remove(&node) {
-                        CloseCode::Silent.close(&link.connection);
-                    }
-                }
-                Output::News(News::State(state)) => {
-                    self.is_news = true;
-                    self.known.states.insert(state.node.clone(), state);
-                }
-                Output::News(News::Witness(told)) => {
-                    self.is_news = true;
-                    self.known.witnesses.entry(told.about).or_default().insert(told.by, told.is_well);
-                }
-                // If nobody takes it, the node ends.
-                Output::News(News::Flip(flip)) => drop(self.flips.send(flip)),
-            }
-        }
-    }
-
-    fn forget_voices_of(&mut self, by: &NodeId) {
-        for voices in self.known.witnesses.values_mut() {
-            voices.remove(by);
-        }
-    }
-
-    fn send(&mut self, node: NodeId, packet: Bytes) {
-        if let Some(link) = self.links.get_mut(&node).filter(|link| !link.is_closed()) {
-            let copies = link.send(What::Swim(&packet), Instant::now());
-            return self.send_again(&node, copies);
-        }
-        let is_dialling = self.waiting.contains_key(&node);
-        let waiting = self.waiting.entry(node.clone()).or_default();
-        waiting.push_back(packet);
-        if waiting.len() > WAITING {
-            waiting.pop_front();
-        }
-        if !is_dialling {
-            let (endpoint, client, shared) = (self.endpoint.clone(), self.client.clone(), Arc::clone(&self.shared));
-            tokio::spawn(async move {
-                let event = match dial(&endpoint, client, &shared, &node).await {
-                    Ok(connection) => {
-                        listen(Arc::clone(&shared), node.clone(), connection.clone());
-                        Event::Linked(node, connection)
-                    }
-                    Err(error) => {
-                        tracing::debug!(%node, error = format!("{error:#}"), "no connection to another node");
-                        Event::Failed(node)
-                    }
-                };
-                let _ = shared.events.send(event).await;
-            });
-        }
-    }
-
-    fn send_again(&mut self, node: &NodeId, copies: Vec<(Instant, Bytes)>) {
-        for (at, bytes) in copies {
-            self.count += 1;
-            self.again.insert((at, self.count), (node.clone(), bytes));
-        }
-    }
-
-    /// Shows what is known, if it is something else than before.
-    fn show(&mut self) {
-        if std::mem::take(&mut self.is_news) {
-            self.view.store(Arc::new(self.known.clone()));
-        }
-    }
-}
-
-/// Connects to a node at any of its addresses.
-async fn dial(
-    endpoint: &Endpoint,
-    client: quinn::ClientConfig,
-    shared: &Shared,
-    node: &NodeId,
-) -> anyhow::Result<Connection> {
-    let members = shared.members.load_full().context("no members")?;
-    let member = members.get(node).context("no member")?;
-    let is_four = endpoint.local_addr()?.is_ipv4();
-    let mut problem = anyhow::anyhow!("it has no address that this node can reach");
-    for address in member.reach.peers.iter().filter(|address| !is_four || address.is_ipv4()) {
-        // The name says nothing: who it is, the digest of its certificate does.
-        let connecting =
-            async { anyhow::Ok(endpoint.connect_with(client.clone(), *address, "node.difusor.internal")?.await?) };
-        let connected = timeout(HANDSHAKE, connecting).await.map_err(anyhow::Error::from).flatten();
-        match connected {
-            Ok(connection) if shared.who(&connection).as_ref() == Some(node) => return Ok(connection),
-            Ok(connection) => {
-                CloseCode::UnknownNode.close(&connection);
-                problem = anyhow::anyhow!("{address} is another node");
-            }
-            Err(error) => problem = anyhow::anyhow!("{address}: {error}"),
-        }
-    }
-    Err(problem)
-}
-
-impl Shared {
-    /// The member that shows this certificate.
-    fn who(&self, connection: &Connection) -> Option<NodeId> {
-        let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-        let certificate = Digest::of(chain.first()?);
-        let members = self.members.load_full()?;
-        members.find(&certificate).map(|member| member.node.clone()).filter(|node| *node != self.me)
-    }
-}
-
-async fn accept(endpoint: Endpoint, shared: Arc<Shared>, cancel: CancellationToken) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    loop {
-        let incoming = tokio::select! {
-            () = cancel.cancelled() => return,
-            incoming = endpoint.accept() => incoming,
-        };
-        let Some(incoming) = incoming else { return };
-        let is_known = shared.members.load().as_ref().is_some_and(|members| {
-            let from = incoming.remote_address().ip().to_canonical();
-            members.nodes.iter().any(|member| member.reach.peers.iter().any(|at| at.ip().to_canonical() == from))
-        });
-        // Whoever is not where a member is shows first that its address is its own (RFC 9000 section 8.1.2).
-        let is_busy = handshakes.available_permits() < MAX_HANDSHAKES / 2;
-        if (!is_known || is_busy) && !incoming.remote_address_validated() && incoming.may_retry() {
-            let _ = incoming.retry();
-            continue;
-        }
-        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let shaken = timeout(HANDSHAKE, incoming).await;
-            drop(permit);
-            let Ok(Ok(connection)) = shaken else { return };
-            let Some(node) = shared.who(&connection) else {
-                tracing::debug!(from = %connection.remote_address(), "a certificate of no member");
-                return CloseCode::UnknownNode.close(&connection);
-            };
-            listen(Arc::clone(&shared), node.clone(), connection.clone());
-            let _ = shared.events.send(Event::Linked(node, connection)).await;
-        });
-    }
-}
-
-/// Takes what comes on a connection, until it ends.
-fn listen(shared: Arc<Shared>, node: NodeId, connection: Connection) {
-    tokio::spawn(async move {
-        let mut numbers = Numbers::default();
-        let mut members = shared.members.load_full();
-        while let Ok(bytes) = connection.read_datagram().await {
-            let arrived = unix_us();
-            let now = shared.members.load_full();
-            if !now.as_ref().zip(members.as_ref()).is_some_and(|(now, then)| Arc::ptr_eq(now, then)) {
-                members = now;
-                // It may have been taken out, or have another certificate by now.
-                if shared.who(&connection).as_ref() != Some(&node) {
-                    return CloseCode::UnknownNode.close(&connection);
-                }
-            }
-            let Ok(datagram) = postcard::from_bytes::<Datagram<'_>>(&bytes) else {
-                return CloseCode::Garbage.close(&connection);
-            };
-            let event = match datagram.what {
-                What::Swim(_) if !numbers.is_new(datagram.number) => continue,
-                What::Swim(packet) => Event::Swim(node.clone(), bytes.slice_ref(packet)),
-                What::Ping { sent } => {
-                    let what = What::Pong { sent, arrived, answered: unix_us() };
-                    let answer = postcard::to_stdvec(&Datagram { number: datagram.number, what });
-                    let _ = answer.map(|answer| connection.send_datagram(answer.into()));
-                    continue;
-                }
-                What::Pong { sent, arrived: there, answered } => {
-                    Event::Clock(node.clone(), Exchange { sent, arrived: there, answered, back: arrived })
-                }
-            };
-            if shared.events.send(event).await.is_err() {
-                return;
-            }
-        }
-    });
 }

@@ -40,6 +40,7 @@ use crate::{
     observe::{AccessLog, Observatory, Protocol},
     peers::{Network, Peers},
     redirect::Redirector,
+    relay::Relay,
     scrub::Scrub,
     serving::{Serving, unix_ms},
     site::SiteOptions,
@@ -161,7 +162,9 @@ impl Node {
         };
         let board = Arc::clone(&station.board);
         let (flips, told) = mpsc::unbounded_channel();
-        let bound = Network::bind(config.peers, identity.node.clone(), key, &identity.tls()?, home.clone(), flips);
+        let relay = Arc::new(Relay::new(store.clone(), key, config.relay));
+        let (name, tls) = (identity.node.clone(), identity.tls()?);
+        let bound = Network::bind(config.peers, name, key, &tls, home.clone(), flips, Arc::clone(&relay));
         let (network, peers) = match bound {
             Ok((network, peers)) => (Some(network), peers),
             Err(error) => {
@@ -230,6 +233,10 @@ impl Node {
             reach: Reach { peers: peers_at, public: public_at, dns: dns_at },
             offset_us: i64::MIN.into(),
             by_peers: None.into(),
+            came: Default::default(),
+            completing: Default::default(),
+            relay,
+            relayed: 0.into(),
             tried: 0.into(),
         });
         let monitor = Monitor {
@@ -308,6 +315,7 @@ impl Node {
         };
         let naming = dns.map(|dns| dns.spawn(sync.peers.clone(), over.clone())).transpose()?;
         tokio::spawn(Arc::clone(&sync).obey_peers(told, closing.clone()));
+        tokio::spawn(Arc::clone(&sync).catch_up(closing.clone()));
         let mut watching_over = tokio::spawn(monitor.run(over.clone()));
         if let (Some(offenders), Some(blocklist)) = (station.door.offenders(), blocklist.clone()) {
             tokio::spawn(closing.clone().run_until_cancelled_owned(hand_over(offenders.news(), blocklist)));

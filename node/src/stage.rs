@@ -449,6 +449,16 @@ impl Stage {
         Ok(())
     }
 
+    /// Bytes that came for it.
+    pub fn received(&self) -> u64 {
+        *lock(&self.received)
+    }
+
+    /// How many blobs are missing now.
+    pub fn lacks(&self) -> usize {
+        lock(&self.missing).len()
+    }
+
     /// What is still missing, and how often it was asked for, this time included.
     pub fn missing(&self) -> (Vec<Digest>, u32) {
         let missing: Vec<_> = lock(&self.missing).keys().copied().collect();

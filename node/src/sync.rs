@@ -7,10 +7,11 @@
 mod incoming;
 mod keeping;
 mod mending;
+mod nearby;
 mod offenders;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
@@ -46,6 +47,7 @@ use crate::{
     keep::Keep,
     observe::Observatory,
     peers::Peers,
+    relay::Relay,
     scrub::Scrub,
     stage::{Budget, Stage},
 };
@@ -118,6 +120,14 @@ pub struct Sync {
     pub offset_us: AtomicI64,
     /// The last flip that was obeyed on the word of another node.
     pub by_peers: Mutex<Option<Obeyed>>,
+    /// Cuts that came from other nodes since the last hello: the coordinator may send them, and be none the worse for it.
+    pub came: Mutex<HashSet<Digest>>,
+    /// Held by whoever makes a cut complete.
+    pub completing: tokio::sync::Mutex<()>,
+    /// Gives cuts to other nodes.
+    pub relay: Arc<Relay>,
+    /// Bytes of cuts that came from other nodes.
+    pub relayed: AtomicU64,
     /// The highest serial of those that were to be: the coordinator may bring the same, and be none the worse for it.
     pub tried: AtomicU64,
 }
@@ -141,6 +151,16 @@ impl Sync {
         }
     }
 
+    /// What is known of the coordinator's clock without a session.
+    fn offset(&self) -> Offset {
+        let offset_us = match self.offset_us.load(Relaxed) {
+            // As the others have it, then.
+            i64::MIN => self.peers.view().clock.map_or(0, |(offset, _)| offset),
+            measured => measured,
+        };
+        Offset { offset_us, rtt_us: 0 }
+    }
+
     /// Obeys flips that other nodes tell of, until cancelled. While the coordinator is there, it comes first.
     pub async fn obey_peers(
         self: Arc<Self>,
@@ -149,12 +169,7 @@ impl Sync {
     ) {
         while let Some(Some(signed)) = cancel.run_until_cancelled(flips.recv()).await {
             let Ok(flip) = signed.open(&self.key) else { continue };
-            let offset_us = match self.offset_us.load(Relaxed) {
-                // As the others have it, then.
-                i64::MIN => self.peers.view().clock.map_or(0, |(offset, _)| offset),
-                measured => measured,
-            };
-            let offset = Offset { offset_us, rtt_us: 0 };
+            let offset = self.offset();
             let at_us = offset.to_ours(flip.at_us);
             self.peers.flip(signed.clone(), at_us);
             self.tried.fetch_max(flip.serial, Relaxed);
@@ -272,6 +287,8 @@ struct Session {
     sync: Arc<Sync>,
     out: mpsc::UnboundedSender<Out>,
     version: Version,
+    /// True if there is nobody at the other end.
+    is_alone: bool,
     clock: Mutex<ClockFilter>,
     /// What was said last of how this node is, and of others.
     told: Mutex<Option<wire::Health>>,
@@ -309,6 +326,7 @@ impl Session {
             CloseCode::Done
         })?;
         let software = env!("CARGO_PKG_VERSION").to_owned();
+        lock(&sync.came).clear();
         let hello = Hello { software, mark, holds, public: sync.public.clone(), archive: sync.keep.is_some() };
         wire::write_frame(&mut send, &FromNode::Hello(hello)).await.map_err(|_| CloseCode::Done)?;
         let welcome = timeout(PATIENCE, wire::read_frame(&mut recv, MAX_CONTROL_FRAME)).await;
@@ -333,10 +351,15 @@ impl Session {
             let _ = send.finish();
             let _ = send.stopped().await;
         });
-        let version = Version::of_connection(connection).unwrap_or(Version::Three);
+        let version = Version::of_connection(connection).unwrap_or(Version::Four);
+        Ok((Arc::new(Self { out, version, is_alone: false, ..Self::alone(sync) }), recv, writer))
+    }
+
+    /// One with nobody at the other end.
+    fn alone(sync: &Arc<Sync>) -> Self {
+        let (out, version) = (mpsc::unbounded_channel().0, Version::Four);
         let (clock, told, stages, asked, room) = Default::default();
-        let session = Self { sync: Arc::clone(sync), out, version, clock, told, stages, asked, room };
-        Ok((Arc::new(session), recv, writer))
+        Self { sync: Arc::clone(sync), out, version, is_alone: true, clock, told, stages, asked, room }
     }
 
     async fn serve(
@@ -352,9 +375,7 @@ impl Session {
         let mut beat = tokio::time::interval(HEARTBEAT);
         let mut news = self.sync.door.offenders().map(|offenders| offenders.news());
         self.say_keeps().await;
-        if self.version >= Version::Four {
-            self.say(FromNode::Reach(self.sync.reach.clone()));
-        }
+        self.say(FromNode::Reach(self.sync.reach.clone()));
         (0..FIRST_PINGS).for_each(|_| self.say(FromNode::Ping { sent: unix_us() }));
         let code = loop {
             tokio::select! {
@@ -390,6 +411,10 @@ impl Session {
                         self.sync.offset_us.store(self.offset().offset_us, Relaxed);
                     }
                     FromCoordinator::Members(members) => self.sync.peers.members(members),
+                    FromCoordinator::Nearby { cut, from } => {
+                        let session = Arc::clone(&self);
+                        tasks.spawn(async move { session.nearby(cut, from).await });
+                    }
                     FromCoordinator::Flip(flip) => {
                         self.sync.pass_on(&flip, self.offset());
                         let session = Arc::clone(&self);
@@ -435,7 +460,7 @@ impl Session {
     }
 
     fn offset(&self) -> Offset {
-        lock(&self.clock).best().unwrap_or_default()
+        lock(&self.clock).best().unwrap_or_else(|| if self.is_alone { self.sync.offset() } else { Offset::default() })
     }
 
     fn report(&self) {
@@ -463,6 +488,9 @@ impl Session {
             Ok(None) => Ok(()),
             Ok(Some(obeyed)) => {
                 let at_us = self.offset().to_theirs(obeyed.at_us);
+                if self.is_alone {
+                    *lock(&self.sync.by_peers) = Some(obeyed);
+                }
                 self.say(FromNode::Flipped { serial: obeyed.serial, cut: obeyed.cut, at_us });
                 self.tidy();
                 Ok(())
@@ -491,9 +519,6 @@ impl Session {
 
     /// Says how this node is, and whom it would send no visitors to, if that is something else than before.
     fn say_health(&self) {
-        if self.version < Version::Four {
-            return;
-        }
         let (health, view) = (self.sync.board.health(), self.sync.peers.view());
         let avoids = view.all(unix_us()).into_iter().filter_map(|(member, unfit)| Some((member.node, unfit?)));
         let avoids = avoids.filter(|(node, _)| view.me.as_ref() != Some(node));

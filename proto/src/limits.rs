@@ -50,6 +50,9 @@ pub const MAX_OFFENDERS: usize = 256;
 /// Most nodes of a mesh, so that their list fits a control frame with four addresses of each kind.
 pub const MAX_MEMBERS: usize = 2048;
 
+/// Most nodes that one is told to ask for a cut: enough for two of them to fail.
+pub const MAX_SOURCES: usize = 8;
+
 /// Largest head of a pack on a stream of a node, in bytes: a name of 60, a length and a digest.
 pub const MAX_PACK_HEAD: usize = 256;
 

@@ -5,16 +5,43 @@
 //! themselves and of each other ([`News`]), and the time. Each datagram has a number, so that one that is sent twice, for
 //! a path that loses many, counts once.
 //!
+//! **Cuts.** On connections of their own ([`ALPN_RELAY`]), so that what is large does not hold up what is urgent, a node opens
+//! a bidirectional stream for each question ([`Ask`], a [frame](crate::wire::read_frame)) and ends its side. The answer has the
+//! form of a [delta](crate::wire): a [`DeltaHead`](crate::wire::DeltaHead) frame, then each blob behind its
+//! [`ItemHead`](crate::wire::ItemHead). A node that has no such cut, or too much to do, ends the stream without one.
+//!
 //! Nothing of this is believed further than it has to be: a flip is signed; of its own state a node knows best, and nobody
 //! else may say it to that node; what one says of another is one voice. News are not signed by those whom they are of, though:
 //! a node that lies can say to others what a third one is supposed to have said, until it is removed.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Flip, NodeId, Signed};
+use crate::{CutKey, Digest, Flip, NodeId, Signed};
 
 /// ALPN of the protocol between nodes.
 pub const ALPN_PEER: &[u8] = b"difusor-peer/1";
+
+/// ALPN of connections over which nodes have cuts from each other.
+pub const ALPN_RELAY: &[u8] = b"difusor-relay/1";
+
+/// What a node asks another for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// A cut, as a holder of another lacks it; with its list.
+    Cut {
+        /// Which.
+        cut: CutKey,
+        /// The root of the cut that the asker holds.
+        base: Option<Digest>,
+    },
+    /// Some blobs of a cut, each by itself; at most [`crate::limits::MAX_WANT`].
+    Blobs {
+        /// Of which.
+        cut: CutKey,
+        /// Which.
+        digests: Vec<Digest>,
+    },
+}
 
 /// Largest datagram, bytes: fits the smallest packet that QUIC is allowed (RFC 9000 section 14), less its headers.
 pub const MAX_DATAGRAM: usize = 1150;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest,
-    peer::{ALPN_PEER, MAX_DATAGRAM},
+    peer::{ALPN_PEER, ALPN_RELAY, MAX_DATAGRAM},
     wire::{ALPN_ENROL, ALPN_MESH, ALPN_MESH_BEFORE},
 };
 
@@ -144,31 +144,53 @@ pub fn client(identity: &Identity, congestion: Congestion) -> Result<quinn::Clie
     dial(tls, congestion)
 }
 
-/// Both sides of a connection between two nodes. Each shows its node's certificate, and takes any of the mesh authority: the
+/// Connections between nodes.
+#[derive(Clone)]
+pub struct Peers {
+    /// The side that is dialled, for all of them.
+    pub server: quinn::ServerConfig,
+    /// The side that dials, to tell and to hear news.
+    pub news: quinn::ClientConfig,
+    /// The side that dials to have a cut.
+    pub relay: quinn::ClientConfig,
+}
+
+/// Both sides of connections between nodes. Each shows its node's certificate, and takes any of the mesh authority: the
 /// caller compares it with the list of members.
 ///
 /// # Errors
 /// [`TlsError`] if the identity cannot be used.
-pub fn peers(identity: &Identity) -> Result<(quinn::ServerConfig, quinn::ClientConfig), TlsError> {
+pub fn peers(identity: &Identity) -> Result<Peers, TlsError> {
     let verifier = WebPkiClientVerifier::builder_with_provider(identity.roots()?, provider()).build()?;
     let mut server = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::clone(&verifier))
         .with_single_cert(identity.chain(), identity.key())?;
-    server.alpn_protocols = vec![ALPN_PEER.to_vec()];
+    server.alpn_protocols = vec![ALPN_PEER.to_vec(), ALPN_RELAY.to_vec()];
     server.max_early_data_size = 0;
-    let mut client = rustls::ClientConfig::builder_with_provider(provider())
+    let client = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Peer(verifier)))
         .with_client_auth_cert(identity.chain(), identity.key())?;
-    client.alpn_protocols = vec![ALPN_PEER.to_vec()];
-    let transport = Arc::new(between_peers());
+    let dial = |alpn: &[u8], transport: quinn::TransportConfig| {
+        let mut tls = client.clone();
+        tls.alpn_protocols = vec![alpn.to_vec()];
+        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+        config.transport_config(Arc::new(transport));
+        Ok::<_, TlsError>(config)
+    };
+    let (news, relay) = (dial(ALPN_PEER, between_peers())?, dial(ALPN_RELAY, to_relay())?);
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server)?));
-    server.transport_config(Arc::clone(&transport));
-    let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client)?));
-    client.transport_config(transport);
-    Ok((server, client))
+    server.transport_config(Arc::new(between_peers()));
+    Ok(Peers { server, news, relay })
+}
+
+/// Transport parameters of whoever has a cut from another node: it opens the streams.
+fn to_relay() -> quinn::TransportConfig {
+    let mut transport = transport(Congestion::default());
+    transport.max_concurrent_bidi_streams(0_u32.into()).max_concurrent_uni_streams(0_u32.into());
+    transport
 }
 
 /// Transport parameters of a connection between nodes, which mostly brings datagrams. A connection that nobody uses ends: in
@@ -177,7 +199,7 @@ fn between_peers() -> quinn::TransportConfig {
     let mut transport = transport(Congestion::default());
     transport
         .keep_alive_interval(None)
-        // Nobody opens streams here.
+        // Nobody opens streams here, until it is known to be a node that asks for cuts.
         .max_concurrent_bidi_streams(0_u32.into())
         .max_concurrent_uni_streams(0_u32.into())
         .receive_window((64_u32 << 10).into())

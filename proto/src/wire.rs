@@ -13,6 +13,9 @@
 //! not verify or did not come it asks for with [`FromNode::Want`]; the answer is another stream of the same form, in
 //! which every blob is whole. In the place of a blob the root stands for the manifest, whole.
 //!
+//! Where one node of a zone has a cut already, the others are told so ([`FromCoordinator::Nearby`]) and ask [it](crate::peer);
+//! what they cannot have there they say ([`FromNode::Lacks`]) and are sent.
+//!
 //! **Packs** of nodes that keep the archive: see [`keeping`].
 //!
 //! **Offenders** that nodes tell each other of: see [`offenders`].
@@ -49,10 +52,10 @@ use crate::{
 
 /// ALPN of the mesh protocol. A new version gets a new number. Coordinators and nodes speak the last two, so that a mesh is
 /// upgraded one machine at a time: see [`Version`].
-pub const ALPN_MESH: &[u8] = b"difusor/4";
+pub const ALPN_MESH: &[u8] = b"difusor/5";
 
 /// ALPN of the version before.
-pub const ALPN_MESH_BEFORE: &[u8] = b"difusor/3";
+pub const ALPN_MESH_BEFORE: &[u8] = b"difusor/4";
 
 /// ALPN of enrolment.
 pub const ALPN_ENROL: &[u8] = b"difusor-enrol/1";
@@ -60,18 +63,18 @@ pub const ALPN_ENROL: &[u8] = b"difusor-enrol/1";
 /// Which version of the protocol a connection speaks. Frames that came later than it are not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
-    /// Without peers.
-    Three,
-    /// With [`FromNode::Reach`], [`FromNode::Health`] and [`FromCoordinator::Members`].
+    /// Every node is sent every cut by the coordinator.
     Four,
+    /// With [`FromCoordinator::Nearby`] and [`FromNode::Lacks`].
+    Five,
 }
 
 impl Version {
     /// Of an ALPN; `None` if it is not of the mesh protocol.
     pub fn of(alpn: &[u8]) -> Option<Self> {
         match alpn {
-            ALPN_MESH => Some(Self::Four),
-            ALPN_MESH_BEFORE => Some(Self::Three),
+            ALPN_MESH => Some(Self::Five),
+            ALPN_MESH_BEFORE => Some(Self::Four),
             _ => None,
         }
     }
@@ -149,10 +152,15 @@ pub enum FromNode {
         /// Who.
         banned: Vec<Offender>,
     },
-    /// How the node is reached, after the hello and whenever it changes. Since [`Version::Four`].
+    /// How the node is reached, after the hello and whenever it changes.
     Reach(Reach),
-    /// How it is, and what it makes of the others; whenever that changes. Since [`Version::Four`].
+    /// How it is, and what it makes of the others; whenever that changes.
     Health(Health),
+    /// Nobody else could give this cut: the coordinator has to send it. Since [`Version::Five`].
+    Lacks {
+        /// Which.
+        cut: CutKey,
+    },
 }
 
 /// How a node is, and what it makes of others.
@@ -238,8 +246,15 @@ pub enum FromCoordinator {
         /// Who.
         banned: Vec<Offender>,
     },
-    /// Who is in the mesh. Since [`Version::Four`].
+    /// Who is in the mesh.
     Members(Signed<Members>),
+    /// This cut is to be had from other nodes, the first to be asked first. Since [`Version::Five`].
+    Nearby {
+        /// Which.
+        cut: CutKey,
+        /// Who holds it, at most [`crate::limits::MAX_SOURCES`].
+        from: Vec<NodeId>,
+    },
 }
 
 /// Opens a delta stream.

@@ -41,8 +41,10 @@ pub enum Ports {
 pub struct Options {
     /// Folder of all processes; a mesh that lies there already is started again.
     pub dir: PathBuf,
-    /// One node in each.
+    /// One node in each, of the same name.
     pub zones: Vec<Zone>,
+    /// All of them in this zone instead.
+    pub one_zone: Option<Zone>,
     /// Which ports.
     pub ports: Ports,
     /// A binary that calls [`crate::multicall::dispatch`] first.
@@ -66,6 +68,7 @@ impl Options {
         Ok(Self {
             dir: dir.into(),
             zones: (0..nodes).map(|i| name(i).parse()).collect::<Result<_, _>>()?,
+            one_zone: None,
             ports,
             program: std::env::current_exe()?,
             coordinator_config: String::new(),
@@ -393,7 +396,7 @@ async fn enrol(options: &Options, client: &Client, zone: &Zone, i: usize) -> any
             "public = [\"{public}\"]\nadmin = \"127.0.0.1:{admin}\"\npeers = \"127.0.0.1:{admin}\"\n{}\n",
             options.node_config
         ))?;
-        let invitation = client.invite(zone).await?;
+        let invitation = client.invite(options.one_zone.as_ref().unwrap_or(zone)).await?;
         process.call(&["join", &invitation.token, "--name", zone.as_str()]).await?;
         let pair = [public, SocketAddr::from(([127, 0, 0, 1], admin))];
         fs::write(&addresses, serde_json::to_vec(&pair)?)?;

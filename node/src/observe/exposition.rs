@@ -196,7 +196,7 @@ impl Scrape {
 
     /// The node among the others.
     fn mesh(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Snapshot { dns, health, peers, clock_us, .. } = &self.snapshot;
+        let Snapshot { dns, health, peers, relayed, clock_us, .. } = &self.snapshot;
         page.counters(
             "difusor_dns_queries",
             "Queries of DNS, by what became of them",
@@ -212,6 +212,9 @@ impl Scrape {
             page.gauge("difusor_mesh_alive", None, "Nodes that are there, this one included", alive)?;
             page.gauge("difusor_mesh_fit", None, "Nodes that this one would send visitors to", fit)?;
         }
+        let help = "Bytes of cuts that other nodes gave, and that were given to them";
+        let relayed = relayed.iter().map(|(direction, n)| ([("direction", *direction)], *n));
+        page.counters("difusor_relayed_bytes", help, relayed)?;
         if let Some(clock_us) = *clock_us {
             let help = "What the clocks of other nodes are ahead of this one, in the middle";
             page.gauge("difusor_clock_offset", Some(Unit::Seconds), help, clock_us as f64 / 1e6)?;
@@ -384,6 +387,7 @@ mod tests {
             dns: vec![("answered", 6)],
             health: vec![("behind", true), ("empty", false)],
             peers: Some([5, 4, 3]),
+            relayed: [("in", 8), ("out", 9)],
             clock_us: Some(-1_500_000),
             bans: vec![("abuse", 4)],
             banned: 2,
@@ -415,6 +419,7 @@ mod tests {
             ("difusor_health{reason=\"empty\"}", 0.0),
             ("difusor_mesh_alive", 4.0),
             ("difusor_mesh_fit", 3.0),
+            ("difusor_relayed_bytes_total{direction=\"out\"}", 9.0),
             ("difusor_clock_offset_seconds", -1.5),
             ("difusor_kernel_entries", 3.0),
             ("difusor_kernel_orders_total{outcome=\"failed\"}", 1.0),

@@ -97,6 +97,10 @@ impl View {
 
     /// `None` if a member should be sent visitors at Unix microseconds, or why not.
     pub fn unfit(&self, member: &Member, now_us: u64) -> Option<Unfit> {
+        self.unfit_below(member, self.mark(now_us, GRACE_OF_OTHERS_US))
+    }
+
+    fn unfit_below(&self, member: &Member, mark: u64) -> Option<Unfit> {
         let node = &member.node;
         if member.drained {
             return Some(Unfit::Drained);
@@ -110,7 +114,7 @@ impl View {
             Condition::Draining => return Some(Unfit::Draining),
             Condition::Sick => return Some(Unfit::Sick),
         }
-        if state.serial < self.mark(now_us, GRACE_OF_OTHERS_US) {
+        if state.serial < mark {
             return Some(Unfit::Behind);
         }
         self.is_deaf(node).then_some(Unfit::Deaf)
@@ -128,13 +132,24 @@ impl View {
 
     /// Every member, and why it should not be sent visitors.
     pub fn all(&self, now_us: u64) -> Vec<(Member, Option<Unfit>)> {
+        let mark = self.mark(now_us, GRACE_OF_OTHERS_US);
         let members = self.members.iter().flat_map(|members| members.nodes.iter().cloned());
         members
             .map(|member| {
-                let unfit = self.unfit(&member, now_us);
+                let unfit = self.unfit_below(&member, mark);
                 (member, unfit)
             })
             .collect()
+    }
+
+    /// Other nodes that are there and have a cut of this number or a newer one on disk, those of the same zone first.
+    pub fn holders(&self, seq: u64) -> Vec<NodeId> {
+        let Some(members) = &self.members else { return Vec::new() };
+        let zone = self.me.as_ref().and_then(|me| members.get(me)).map(|member| &member.zone);
+        let has = |node: &NodeId| self.states.get(node).is_some_and(|state| state.staged >= seq);
+        let holders = members.nodes.iter().filter(|member| self.alive.contains(&member.node) && has(&member.node));
+        let (near, far): (Vec<_>, Vec<_>) = holders.partition(|member| Some(&member.zone) == zone);
+        near.into_iter().chain(far).map(|member| member.node.clone()).collect()
     }
 }
 

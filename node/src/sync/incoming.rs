@@ -67,7 +67,7 @@ impl Session {
     }
 
     /// The stage that a stream belongs to; `None` if there is nothing to do.
-    async fn stage(&self, head: &DeltaHead) -> Result<Option<Arc<Stage>>, StageError> {
+    pub(super) async fn stage(&self, head: &DeltaHead) -> Result<Option<Arc<Stage>>, StageError> {
         let cut = head.cut;
         let rules = |code, detail: String| StageError::Rules { code, detail };
         let Some(list) = &head.list else {
@@ -83,6 +83,10 @@ impl Session {
             return Err(rules(CloseCode::Forged, "the manifest is of another cut".into()));
         }
         if self.manifest_came(&cut, &signed).await? {
+            return Ok(None);
+        }
+        if lock(&self.sync.came).contains(&cut.root) {
+            self.say(FromNode::Staged { cut, received: 0, micros: 0 });
             return Ok(None);
         }
         let store = self.sync.store.clone();
@@ -134,15 +138,20 @@ impl Session {
     }
 
     /// Makes a complete cut durable, says so, and obeys the flip that waited for it.
-    async fn complete(&self, stage: Arc<Stage>) -> Result<(), CloseCode> {
+    pub(super) async fn complete(&self, stage: Arc<Stage>) -> Result<(), CloseCode> {
         let cut = stage.cut;
         let (gate, room) = (Arc::clone(&self.sync.gate), stage.room());
+        // Without a coordinator a cut may come from other nodes, and from a coordinator that is back at the same time.
+        let one_by_one = self.sync.completing.lock().await;
+        let store = self.sync.store.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let done = stage.commit()?;
+            let done = if store.manifest(&cut)?.is_some() { (0, 0) } else { stage.commit()? };
             gate.prepare(&cut)?;
             Ok::<_, GateError>(done)
         });
-        match done.await.map_err(|_| CloseCode::Done)? {
+        let done = done.await;
+        drop(one_by_one);
+        match done.map_err(|_| CloseCode::Done)? {
             Ok((received, micros)) => {
                 tracing::info!(seq = cut.seq, label = %cut.label, received, micros, "staged");
                 *lock(&self.sync.cannot_take) = None;

@@ -7,6 +7,7 @@ mod dns;
 mod gone;
 mod health;
 mod orders;
+mod relay;
 mod rig;
 
 /// The program whose processes make the mesh.

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use difusor_coordinator::publish::Request;
-use difusor_local::Mesh;
+use difusor_local::{Mesh, mesh::Options};
 use difusor_night::{Night, NightSpec};
 use difusor_node::{admin::Status, run::Ready};
 use difusor_tests::{options, publish, status, until, write};
@@ -27,10 +27,19 @@ impl Rig {
 
     /// The same with lines for the configuration of each, and files beside it; each at an address of its own.
     pub(crate) async fn start_with_files(nodes: usize, node_config: &str, files: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(nodes, files, |options| options.node_config = node_config.into()).await
+    }
+
+    /// The same with whatever options.
+    pub(crate) async fn start_with(
+        nodes: usize,
+        files: &[(&str, &str)],
+        change: impl FnOnce(&mut Options),
+    ) -> Result<Self> {
         let dir = TempDir::new()?;
         let mut options = options(PROGRAM, dir.path(), nodes)?;
-        options.node_config = node_config.into();
         options.own_addresses = true;
+        change(&mut options);
         for zone in &options.zones {
             let folder = options.dir.join(zone.as_str());
             fs::create_dir_all(&folder)?;
