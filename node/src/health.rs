@@ -92,6 +92,8 @@ reasons! {
     NotAMember "not-a-member" Sick after 0 good 0,
     /// The coordinator says that it is no node; the others take it for one.
     Expelled "expelled" Degraded after 0 good 0,
+    /// It has just begun, and has not heard yet what the others serve.
+    Joining "joining" Sick after 0 good 0,
 }
 
 impl Reason {

@@ -4,7 +4,7 @@ use std::{
     net::{SocketAddr, TcpListener as Socket},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -252,6 +252,7 @@ impl Node {
             folder: home.dir().to_owned(),
             low_space: config.low_space.0,
             capacity: config.capacity,
+            begun: Instant::now(),
             ending: CancellationToken::new(),
         };
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;

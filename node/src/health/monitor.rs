@@ -25,7 +25,7 @@ use crate::{
     address,
     certificate::Certificates,
     observe::Observatory,
-    peers::{Mood, Peers, View, view::GRACE_US},
+    peers::{Mood, Peers, View},
     policy::Policy,
     proxied::Trust,
     sync::Sync,
@@ -34,6 +34,12 @@ use crate::{
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How often it looks whether a flip was missed, so that nobody who saw the newer cut is let in to see the older one.
+const DOOR: Duration = Duration::from_millis(50);
+
+/// How long a node that began may wait for others to say what they serve: some handshakes on a path that loses many.
+const JOINING: Duration = Duration::from_secs(5);
 
 /// How often it asks itself, and another node.
 const ASK: Duration = Duration::from_secs(1);
@@ -85,6 +91,8 @@ pub struct Monitor {
     pub low_space: u64,
     /// Bytes a second that the node can send; nothing if that is not known.
     pub capacity: Bytes,
+    /// When the node began.
+    pub begun: Instant,
     /// Set once the node is about to end.
     pub ending: CancellationToken,
 }
@@ -112,6 +120,7 @@ impl Monitor {
         tasks.spawn(Arc::clone(&monitor).ask_itself(prober.clone(), Arc::clone(&found)));
         tasks.spawn(Arc::clone(&monitor).ask_others(prober));
         tasks.spawn(Arc::clone(&monitor).write(Arc::clone(&found)));
+        tasks.spawn(Arc::clone(&monitor).keep_door());
         let watching = monitor.watch(&found);
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -149,7 +158,6 @@ impl Monitor {
                 seen |= Reason::Late.bit();
             }
             let health = judge.see(seen, begun.elapsed());
-            let is_behind = health.reasons.contains(&Reason::Behind);
             if health != last {
                 let reasons: Vec<_> = health.reasons.iter().map(|reason| reason.name()).collect();
                 let (state, reasons) = (health.state.name(), reasons.join(", "));
@@ -169,9 +177,25 @@ impl Monitor {
                 staged: held.first().map_or(0, |cut| cut.seq),
                 headroom,
             });
-            self.sync.door.turn_away(is_behind);
             self.board.show(health);
         }
+    }
+
+    /// Lets nobody new in while this node has missed a flip.
+    async fn keep_door(self: Arc<Self>) {
+        let mut due = tokio::time::interval(DOOR);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            let view = self.peers.view();
+            self.sync.door.turn_away(self.is_joining(&view) || view.misses(self.sync.gate.serial(), unix_us()));
+        }
+    }
+
+    /// True while this node cannot know whether it has missed a flip before it began.
+    fn is_joining(&self, view: &View) -> bool {
+        let is_alone = view.members.as_ref().is_none_or(|members| members.nodes.len() < 2);
+        view.flip.is_none() && !is_alone && self.begun.elapsed() < JOINING
     }
 
     /// What is left of the capacity, in sixteenths of 255 so that small changes are not told.
@@ -222,7 +246,8 @@ impl Monitor {
         let off = view.clock.map_or(0, |(offset, _)| offset.unsigned_abs());
         note(Reason::Clock, off >= WRONG);
         note(Reason::ClockDrifts, (DRIFTS..WRONG).contains(&off));
-        note(Reason::Behind, view.mark(now_us, GRACE_US) > serial);
+        note(Reason::Behind, view.misses(serial, now_us));
+        note(Reason::Joining, self.is_joining(view));
         note(Reason::NoCoordinator, !self.sync.connected.load(std::sync::atomic::Ordering::Relaxed));
         let expelled = self.sync.expelled.load(std::sync::atomic::Ordering::Relaxed);
         note(Reason::Expelled, expelled);

@@ -22,6 +22,9 @@ use serde::Serialize;
 pub const GRACE_US: u64 = 3_000_000;
 const GRACE_OF_OTHERS_US: u64 = 6_000_000;
 
+/// How long after the instant of a flip nodes may flip one after another, microseconds: the skew that is allowed.
+pub const SKEW_US: u64 = 150_000;
+
 /// Everything a node knows of the mesh.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
@@ -93,6 +96,14 @@ impl View {
         let states = fit.filter_map(|member| self.states.get(&member.node)).filter(|state| state.condition.is_fit());
         let obeyed = states.map(|state| state.serial.min(last)).filter(|serial| *serial < last || is_over);
         obeyed.max().unwrap_or(0)
+    }
+
+    /// True if a node that has obeyed flips up to `serial` should let nobody new in: it knows of a flip whose instant is over,
+    /// and has not obeyed it. For some time that is enough; after that, somebody has to have obeyed it.
+    pub fn misses(&self, serial: u64, now_us: u64) -> bool {
+        let Some((_, at_us)) = self.flip.filter(|(last, _)| *last > serial) else { return false };
+        let since_us = now_us.saturating_sub(at_us);
+        (SKEW_US..GRACE_US).contains(&since_us) || self.mark(now_us, GRACE_US) > serial
     }
 
     /// `None` if a member should be sent visitors at Unix microseconds, or why not.
@@ -231,6 +242,20 @@ mod tests {
         assert_eq!(only(&view, 9_000_000), None);
         Arc::make_mut(view.members.as_mut().unwrap()).nodes[2].drained = true;
         assert_eq!(only(&view, 9_000_000), Some(("c".into(), Unfit::Drained)));
+    }
+
+    #[test]
+    fn whoever_missed_a_flip_knows_at_once() {
+        let mut view = three();
+        let [soon, late] = [1_000 + SKEW_US, 1_000 + GRACE_US];
+        // All flip together, more or less.
+        assert_eq!([soon - 1, soon, late - 1, late].map(|now| view.misses(4, now)), [false, true, true, true]);
+        assert!(!view.misses(5, late));
+        // Nobody has obeyed it after all.
+        view.states.values_mut().for_each(|state| state.serial = 4);
+        assert_eq!([soon, late].map(|now| view.misses(4, now)), [true, false]);
+        view.flip = None;
+        assert!(!view.misses(0, late));
     }
 
     #[test]
