@@ -1,0 +1,16 @@
+//! A whole mesh under a virtual clock, made of the product's own pure parts, with loss, delay, partitions, crashes and wrong
+//! clocks by seed: the same seed gives the same night.
+//!
+//! What decides is the product's: [`Rollout`](difusor_coordinator::rollout::Rollout), [`Mark`](difusor_proto::Mark),
+//! [`Swim`](difusor_node::peers::swim::Swim), [`View`](difusor_node::peers::View), [`Judge`](difusor_node::health::Judge),
+//! [`Roster`](difusor_node::dns::roster::Roster). What carries messages, keeps cuts and sleeps is played here, so nothing of
+//! this says that bytes are verified: the scenarios over real processes do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
+
+mod coordinator;
+mod nights;
+mod node;
+mod spread;
+mod visitors;
+mod world;

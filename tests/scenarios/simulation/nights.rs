@@ -1,0 +1,164 @@
+//! Nights with everything that can go wrong, by seed.
+
+use std::time::Duration;
+
+use difusor_coordinator::rollout::{Policy, When};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use crate::world::{Event, Fault, Plan, SECOND, World};
+
+/// Seeds that are tried in every run. `DIFUSOR_SEEDS=FROM-TO` tries others.
+const SEEDS: std::ops::Range<u64> = 0..300;
+
+/// How long the mesh may take to be one again after everything is mended: the longest hysteresis, an idle connection, and
+/// the flip that comes then.
+const HEALED: u64 = 75;
+
+fn plan(rng: &mut StdRng) -> Plan {
+    let when = [When::Deadline, When::Deadline, When::Quorum, When::All][rng.random_range(0..4_usize)];
+    let policy = Policy { when, deadline: Duration::from_secs(6), lead: Duration::from_millis(100) };
+    Plan {
+        zones: rng.random_range(2..=4),
+        per_zone: rng.random_range(1..=3),
+        policy,
+        visitors: 24,
+        every: rng.random_range(4..12) * SECOND,
+        cuts: 12,
+    }
+}
+
+/// Some faults between the tenth second and the fiftieth, and the mending of all.
+fn faults(world: &mut World, rng: &mut StdRng) {
+    let (nodes, places) = (world.plan.nodes(), world.plan.zones + 1);
+    for _ in 0..rng.random_range(1..=4) {
+        let at = rng.random_range(10 * SECOND..45 * SECOND);
+        let until = at + rng.random_range(SECOND..20 * SECOND);
+        let node = rng.random_range(0..nodes);
+        let place = rng.random_range(0..places);
+        let (begin, end): (Vec<Fault>, Vec<Fault>) = match rng.random_range(0..7) {
+            0 => (vec![Fault::Kill(node)], vec![Fault::Start(node)]),
+            1 => {
+                let zone: Vec<usize> = (0..nodes).filter(|at| world.plan.zone(*at) + 1 == place).collect();
+                let (kill, start) = (|at: &usize| Fault::Kill(*at), |at: &usize| Fault::Start(*at));
+                (zone.iter().map(kill).collect(), zone.iter().map(start).collect())
+            }
+            2 => (vec![Fault::KillCoordinator], vec![Fault::StartCoordinator]),
+            // One way.
+            3 => {
+                let to = (place + rng.random_range(1..places)) % places;
+                (vec![Fault::Cut(place, to)], vec![])
+            }
+            // A place by itself.
+            4 => {
+                let others = (0..places).filter(|other| *other != place);
+                (others.flat_map(|other| [Fault::Cut(place, other), Fault::Cut(other, place)]).collect(), vec![])
+            }
+            5 => (vec![Fault::Loss(rng.random_range(0.05..0.3))], vec![]),
+            _ => (vec![Fault::Skew(node, rng.random_range(-5_000_000..5_000_000))], vec![Fault::Skew(node, 0)]),
+        };
+        for fault in begin {
+            world.after(at, Event::Fault(fault));
+        }
+        for fault in end {
+            world.after(until, Event::Fault(fault));
+        }
+    }
+    let mend = 66 * SECOND;
+    world.after(mend, Event::Fault(Fault::Mend));
+    world.after(mend, Event::Fault(Fault::StartCoordinator));
+    (0..nodes).for_each(|node| world.after(mend, Event::Fault(Fault::Start(node))));
+}
+
+fn night(seed: u64) -> World {
+    let mut rng = StdRng::seed_from_u64(seed ^ 0xd1f0_50f2);
+    let plan = plan(&mut rng);
+    let mut world = World::new(plan, seed);
+    faults(&mut world, &mut rng);
+    world.run(66 + HEALED);
+    world.check_convergence();
+    world
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let asked = std::env::var("DIFUSOR_SEEDS").ok();
+    let range = asked.and_then(|text| {
+        let (from, to) = text.split_once('-')?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    range.unwrap_or(SEEDS)
+}
+
+#[test]
+fn whatever_goes_wrong_nobody_sees_an_older_cut_and_all_is_well_again() {
+    let (mut visits, mut failed, mut bad) = (0, 0, Vec::new());
+    for seed in seeds() {
+        let world = night(seed);
+        visits += world.visitors.visits;
+        failed += world.visitors.failed;
+        if let Some((invariant, what)) = world.broken.first() {
+            println!("seed {seed}: {invariant}: {what} ({} more)", world.broken.len() - 1);
+            bad.push(seed);
+        }
+    }
+    println!("{visits} visits, {failed} of them found no node");
+    assert!(bad.is_empty(), "seeds {bad:?}");
+}
+
+/// A night in which nothing goes wrong.
+#[test]
+fn in_a_quiet_night_nothing_fails_and_one_copy_goes_to_each_zone() {
+    for seed in 0..20 {
+        let policy = Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
+        let plan = Plan { zones: 4, per_zone: 4, policy, visitors: 50, every: 5 * SECOND, cuts: 8 };
+        let mut world = World::new(plan, seed);
+        world.run(60);
+        world.check_convergence();
+        assert_eq!(world.broken, [], "seed {seed}");
+        assert_eq!(world.visitors.failed, 0, "seed {seed}");
+        let copies: Vec<_> = world.coordinator.copies.values().copied().collect();
+        assert_eq!(copies, vec![1; 8 * 4], "seed {seed}");
+    }
+}
+
+/// With a third of all packets lost for five minutes nobody is taken for dead, and nobody is sent elsewhere.
+#[test]
+fn a_path_that_loses_many_is_no_failure() {
+    for seed in 0..4 {
+        let policy = Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
+        let plan = Plan { zones: 3, per_zone: 2, policy, visitors: 20, every: 30 * SECOND, cuts: 8 };
+        let mut world = World::new(plan, seed);
+        world.after(20 * SECOND, Event::Fault(Fault::Loss(0.3)));
+        world.run(25);
+        for _ in 0..300 {
+            world.run(1);
+            world.check_convergence_of_views();
+        }
+        assert_eq!(world.broken, [], "seed {seed}");
+        assert_eq!(world.visitors.failed, 0, "seed {seed}");
+    }
+}
+
+/// What is sent when a node dies with nobody to tell of it.
+#[test]
+fn who_dies_is_out_of_every_answer_soon() {
+    let mut times = Vec::new();
+    for seed in 0..60 {
+        let policy = Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
+        let plan = Plan { zones: 3, per_zone: 3, policy, visitors: 0, every: 5 * SECOND, cuts: 2 };
+        let mut world = World::new(plan, seed);
+        world.run(25);
+        world.kill_coordinator();
+        world.kill(4);
+        let mut took = 0;
+        while world.some_answer_has(4) {
+            world.step_ms(20);
+            took += 20;
+            assert!(took < 20_000, "seed {seed}");
+        }
+        times.push(took);
+    }
+    times.sort_unstable();
+    println!("out of every answer after {} ms in the middle, {} ms at most", times[30], times[59]);
+    assert!(times[59] <= 5_000, "{times:?}");
+}
+

@@ -1,0 +1,127 @@
+//! How much a publication costs the coordinator, in meshes of up to a thousand nodes.
+
+use std::{fmt::Write as _, fs, path::PathBuf, time::Duration};
+
+use difusor_coordinator::rollout::{Policy, When};
+
+use crate::world::{Plan, SECOND, World};
+
+/// Cuts of each night.
+const CUTS: u64 = 3;
+
+/// What one night costs, for each cut.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    nodes: usize,
+    /// Copies that left the coordinator.
+    copies: f64,
+    /// Words that it said on control streams.
+    words: f64,
+    /// Packets of failure detection that each node sends in a second.
+    packets: f64,
+    /// From the package to the last node that has staged it, seconds.
+    spread: f64,
+}
+
+fn night(zones: usize, per_zone: usize) -> Cost {
+    let policy = Policy { when: When::All, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
+    let plan = Plan { zones, per_zone, policy, visitors: 0, every: 10 * SECOND, cuts: CUTS };
+    let nodes = plan.nodes();
+    let mut world = World::new(plan, 7);
+    let mut spread = 0.0_f64;
+    // Packages come at 3, 13 and 23 s, before all know all in the largest mesh, which does not matter for a cut.
+    for cut in 1..=CUTS {
+        world.run(if cut == 1 { 3 } else { 10 - (spread.ceil() as u64).min(9) });
+        let mut took = 0;
+        while world.nodes.iter().any(|node| !node.holds.contains(&cut)) {
+            world.step_ms(100);
+            took += 100;
+            assert!(took < 60_000, "{} nodes lack cut {cut}", nodes);
+        }
+        spread = spread.max(took as f64 / 1e3);
+        world.run(1);
+    }
+    let before: u64 = world.nodes.iter().map(|node| node.packets).sum();
+    world.run(10);
+    let after: u64 = world.nodes.iter().map(|node| node.packets).sum();
+    let copies: u32 = world.coordinator.copies.values().sum();
+    let each = |total: u64| total as f64 / CUTS as f64;
+    Cost {
+        nodes,
+        copies: each(copies.into()),
+        words: each(world.coordinator.words),
+        packets: (after - before) as f64 / 10.0 / nodes as f64,
+        spread,
+    }
+}
+
+/// Twenty zones of up to fifty nodes: one copy to each zone however many nodes it has, and a few words to each node.
+#[test]
+fn a_thousand_nodes_cost_no_more_copies_than_zones() {
+    let sizes: &[usize] = if cfg!(debug_assertions) && std::env::var_os("DIFUSOR_SPREAD").is_none() {
+        &[1, 5, 50]
+    } else {
+        &[1, 2, 5, 10, 20, 35, 50]
+    };
+    let costs: Vec<_> = sizes.iter().map(|size| night(20, *size)).collect();
+    println!("nodes  copies  words  packets/s a node  spread s");
+    for cost in &costs {
+        let Cost { nodes, copies, words, packets, spread } = cost;
+        println!("{nodes:5}  {copies:6.1}  {words:5.0}  {packets:16.1}  {spread:8.1}");
+        assert!((copies - 20.0).abs() < 0.01, "{cost:?}");
+        assert!(*words <= 4.0 * *nodes as f64, "{cost:?}");
+        assert!(*packets < 60.0, "{cost:?}");
+    }
+    if let Some(file) = std::env::var_os("DIFUSOR_SPREAD") {
+        fs::write(PathBuf::from(file), drawn(&costs)).unwrap();
+    }
+}
+
+/// The curves, each in a frame of its own.
+fn drawn(costs: &[Cost]) -> String {
+    let mut svg = String::from(concat!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 960 250\" font-family=\"sans-serif\" font-size=\"12\">",
+        "<rect width=\"960\" height=\"250\" fill=\"#fff\"/>"
+    ));
+    type Of = fn(&Cost) -> f64;
+    let curves: [(&str, Of); 4] = [
+        ("copies from the coordinator, a cut", |cost| cost.copies),
+        ("words on control streams, a cut", |cost| cost.words),
+        ("packets a second of each node", |cost| cost.packets),
+        ("seconds until all have staged", |cost| cost.spread),
+    ];
+    for (at, (title, of)) in curves.into_iter().enumerate() {
+        let (left, width, top, height) = (at as f64 * 240.0 + 40.0, 180.0, 40.0, 160.0);
+        let most = costs.iter().map(of).fold(0.0, f64::max) * 1.1;
+        let last = costs.iter().map(|cost| cost.nodes).max().unwrap_or(1) as f64;
+        let place = |cost: &Cost| (left + cost.nodes as f64 / last * width, top + height - of(cost) / most * height);
+        let points: Vec<_> = costs.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let bottom = top + height;
+        write!(
+            svg,
+            "<text x=\"{left}\" y=\"24\">{title}</text>\
+             <path d=\"M{left} {top}V{bottom}H{}\" fill=\"none\" stroke=\"#999\"/>\
+             <polyline points=\"{}\" fill=\"none\" stroke=\"#06c\" stroke-width=\"2\"/>",
+            left + width,
+            points.join(" ")
+        )
+        .unwrap();
+        for cost in [costs.first(), costs.last()].into_iter().flatten() {
+            let (x, y) = place(cost);
+            write!(
+                svg,
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"#06c\"/><text x=\"{:.1}\" y=\"{:.1}\">{:.1}</text>\
+                 <text x=\"{:.1}\" y=\"{}\">{}</text>",
+                x - 14.0,
+                y - 8.0,
+                of(cost),
+                x - 10.0,
+                bottom + 18.0,
+                cost.nodes
+            )
+            .unwrap();
+        }
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
