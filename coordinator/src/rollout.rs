@@ -2,7 +2,7 @@
 //!
 //! Cuts are published one after another, in the order in which they were taken in. A cut flips when it is durable here
 //! and enough nodes have staged it, which [`When`] says. Whoever comes late or falls behind is offered the newest cut alone,
-//! and is sent the flip when it has staged it: nothing is ever shown out of order, and nobody is waited for twice. From whom
+//! with the flip that it missed: nothing is ever shown out of order, and nobody is waited for twice. From whom
 //! each node has a cut, [`relay`] says.
 
 mod relay;
@@ -354,12 +354,13 @@ impl Rollout {
         }
     }
 
-    /// Brings nodes that are behind to the current cut, unless a newer one is on its way to them.
+    /// Brings nodes that are behind to the current cut, unless a newer one is on its way to them, and tells them that they are.
     fn stragglers(&mut self, now_us: u64) -> Vec<Action> {
         let Some(current) = self.current else { return Vec::new() };
         let mut actions = if self.queue.is_empty() { self.offers(current, now_us) } else { Vec::new() };
         for (name, node) in &mut self.nodes {
-            if node.serial < self.serial && node.holds.contains(&current.root) {
+            if node.serial < self.serial {
+                // Before it has the cut: it must not show an older one meanwhile.
                 node.serial = self.serial;
                 actions.push(Action::Remind { node: name.clone() });
             }

@@ -26,11 +26,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::view::{Unfit, View};
 use self::{
     connect::{Dialler, Shared},
     task::{BEAT, Node},
 };
-pub use self::view::{Unfit, View};
 use crate::{home::Home, relay::Relay};
 
 /// What others tell this task.
@@ -153,7 +153,8 @@ impl Network {
         relay: Arc<Relay>,
     ) -> anyhow::Result<(Self, Peers)> {
         let tls = tls::peers(identity)?;
-        let endpoint = Endpoint::server(tls.server, bind).with_context(|| format!("binding UDP {bind} for other nodes"))?;
+        let endpoint =
+            Endpoint::server(tls.server, bind).with_context(|| format!("binding UDP {bind} for other nodes"))?;
         let (events, heard) = mpsc::channel(1024);
         let (orders, ordered) = mpsc::unbounded_channel();
         let members = home.read_members().and_then(|signed| signed.open(&key).ok()).filter(|list| list.check().is_ok());

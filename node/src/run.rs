@@ -226,6 +226,7 @@ impl Node {
             scrub: Arc::new(scrub),
             cannot_take: None.into(),
             connected: false.into(),
+            connected_us: 0.into(),
             expelled: false.into(),
             door: station.door.clone(),
             peers: peers.clone(),

@@ -106,6 +106,8 @@ pub struct Sync {
     pub cannot_take: Mutex<Option<(CutKey, String)>>,
     /// True while a session is up.
     pub connected: std::sync::atomic::AtomicBool,
+    /// Since when, Unix microseconds.
+    pub connected_us: AtomicU64,
     /// True if the coordinator said that this is no node of its mesh.
     pub expelled: std::sync::atomic::AtomicBool,
     /// Knows who is banned, here and elsewhere.
@@ -133,6 +135,12 @@ pub struct Sync {
 }
 
 impl Sync {
+    /// For how long a session is up, microseconds.
+    pub fn in_touch_us(&self) -> Option<u64> {
+        let is_up = self.connected.load(Relaxed);
+        is_up.then(|| unix_us().saturating_sub(self.connected_us.load(Relaxed)))
+    }
+
     /// Hears why the coordinator closed a connection, before it is closed from here, too.
     fn heed(&self, connection: &Connection) {
         let code = connection.close_reason().as_ref().and_then(CloseCode::of);
@@ -338,6 +346,7 @@ impl Session {
             Ok(None) => return Err(CloseCode::Done),
             Err(error) => return Err(error.close_code().unwrap_or(CloseCode::Done)),
         }
+        sync.connected_us.store(unix_us(), Relaxed);
         sync.connected.store(true, Relaxed);
         sync.expelled.store(false, Relaxed);
         let (out, mut queue) = mpsc::unbounded_channel();

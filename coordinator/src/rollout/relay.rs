@@ -45,7 +45,8 @@ pub(super) fn assign(nodes: &BTreeMap<NodeId, Node>, cut: CutKey, now_us: u64) -
     let mut zones = progress(nodes, cut);
     let mut actions = Vec::new();
     // Those that can give it on come first.
-    let (first, last): (Vec<_>, Vec<_>) = nodes.iter().filter(|(_, node)| lacks(node)).partition(|(_, node)| node.gives);
+    let (first, last): (Vec<_>, Vec<_>) =
+        nodes.iter().filter(|(_, node)| lacks(node)).partition(|(_, node)| node.gives);
     for (name, node) in first.into_iter().chain(last) {
         let Some(zone) = zones.get_mut(&node.zone) else { continue };
         let offer = Action::Offer { node: name.clone(), cut };
@@ -72,8 +73,9 @@ pub(super) fn assign(nodes: &BTreeMap<NodeId, Node>, cut: CutKey, now_us: u64) -
 }
 
 fn progress(nodes: &BTreeMap<NodeId, Node>, cut: CutKey) -> HashMap<&Zone, Progress<'_>> {
-    let is_coming =
-        |node: &Node| node.offered == Some(cut.root) && !node.holds.contains(&cut.root) && node.refused != Some(cut.root);
+    let is_coming = |node: &Node| {
+        node.offered == Some(cut.root) && !node.holds.contains(&cut.root) && node.refused != Some(cut.root)
+    };
     let mut children: HashMap<&NodeId, usize> = HashMap::new();
     for source in nodes.values().filter(|node| is_coming(node)).filter_map(|node| node.source.as_ref()) {
         *children.entry(source).or_default() += 1;

@@ -38,9 +38,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often it looks whether a flip was missed, so that nobody who saw the newer cut is let in to see the older one.
 const DOOR: Duration = Duration::from_millis(50);
 
-/// How long a node that began may wait for others to say what they serve: some handshakes on a path that loses many.
-const JOINING: Duration = Duration::from_secs(5);
-
 /// How often it asks itself, and another node.
 const ASK: Duration = Duration::from_secs(1);
 
@@ -153,7 +150,7 @@ impl Monitor {
             // Without the lock of the gate, which a flip holds until its instant.
             let serial = gate.serial();
             let held = tokio::task::spawn_blocking(move || gate.held().unwrap_or_default()).await.unwrap_or_default();
-            let mut seen = self.see(&view, serial, found);
+            let mut seen = self.see(&view, found);
             if late > LOOK / 2 {
                 seen |= Reason::Late.bit();
             }
@@ -188,14 +185,19 @@ impl Monitor {
         loop {
             due.tick().await;
             let view = self.peers.view();
-            self.sync.door.turn_away(self.is_joining(&view) || view.misses(self.sync.gate.serial(), unix_us()));
+            self.sync.door.turn_away(self.is_joining(&view) || self.misses(&view));
         }
     }
 
     /// True while this node cannot know whether it has missed a flip before it began.
     fn is_joining(&self, view: &View) -> bool {
-        let is_alone = view.members.as_ref().is_none_or(|members| members.nodes.len() < 2);
-        view.flip.is_none() && !is_alone && self.begun.elapsed() < JOINING
+        let since_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        view.is_joining(since_us, self.sync.in_touch_us())
+    }
+
+    /// True if it has missed one since.
+    fn misses(&self, view: &View) -> bool {
+        view.misses(self.sync.gate.serial(), unix_us(), self.sync.in_touch_us().is_some())
     }
 
     /// What is left of the capacity, in sixteenths of 255 so that small changes are not told.
@@ -211,8 +213,7 @@ impl Monitor {
     }
 
     /// What is wrong at this moment, as bits.
-    fn see(&self, view: &View, serial: u64, found: &Mutex<Found>) -> u32 {
-        let now_us = unix_us();
+    fn see(&self, view: &View, found: &Mutex<Found>) -> u32 {
         let site = self.sync.gate.serving.current();
         let is_overloaded = self.overload.level() > 0;
         let mut seen = 0;
@@ -246,7 +247,7 @@ impl Monitor {
         let off = view.clock.map_or(0, |(offset, _)| offset.unsigned_abs());
         note(Reason::Clock, off >= WRONG);
         note(Reason::ClockDrifts, (DRIFTS..WRONG).contains(&off));
-        note(Reason::Behind, view.misses(serial, now_us));
+        note(Reason::Behind, self.misses(view));
         note(Reason::Joining, self.is_joining(view));
         note(Reason::NoCoordinator, !self.sync.connected.load(std::sync::atomic::Ordering::Relaxed));
         let expelled = self.sync.expelled.load(std::sync::atomic::Ordering::Relaxed);

@@ -333,6 +333,11 @@ impl Swim {
         if let Err(error) = call(&mut self.foca, &mut gathered) {
             tracing::debug!(%error, "a packet of another node, or a timer");
         }
+        // One that is told that it was taken for dead begins anew without timers, and has them again only with the next
+        // packet; two nodes that are told so at once would wait for each other for ever.
+        if let Err(error) = self.foca.apply_many(std::iter::empty(), false, &mut gathered) {
+            tracing::debug!(%error, "failure detection");
+        }
         let Gathered { send, timers, changes } = gathered;
         for (after, event) in timers {
             self.order += 1;

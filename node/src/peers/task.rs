@@ -184,6 +184,7 @@ impl Node {
         let others = members.nodes.iter().map(|member| member.node.clone()).filter(|node| *node != self.shared.me);
         let others: BTreeSet<NodeId> = others.collect();
         self.known.states.retain(|node, _| members.get(node).is_some());
+        self.known.back.retain(|node, _| members.get(node).is_some());
         self.known.witnesses.retain(|node, _| members.get(node).is_some());
         self.links.retain(|node, link| {
             let is_in = others.contains(node);
@@ -337,6 +338,9 @@ impl Node {
                     self.is_news = true;
                     // What it said before it began anew it may not say any more, and it may know nothing yet.
                     self.forget_voices_of(&node);
+                    if self.known.states.contains_key(&node) && !self.known.alive.contains(&node) {
+                        self.known.back.insert(node.clone(), unix_us());
+                    }
                     self.known.alive.insert(node);
                     self.tell_state();
                     self.tell_flip();

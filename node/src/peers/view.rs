@@ -25,6 +25,20 @@ const GRACE_OF_OTHERS_US: u64 = 6_000_000;
 /// How long after the instant of a flip nodes may flip one after another, microseconds: the skew that is allowed.
 pub const SKEW_US: u64 = 150_000;
 
+/// How long it takes at most until a node knows who of the others is gone, and what the others have obeyed, microseconds.
+const SETTLED_US: u64 = 10_000_000;
+
+/// How long a node that does not see most of the others takes it that they are there, and that visitors reach them, before
+/// it serves an older cut than may have been seen; microseconds. It may be the last one.
+const ALONE_US: u64 = 60_000_000;
+
+/// How long a node that began may wait for others to say what they serve, microseconds: some handshakes on a path that loses
+/// many.
+const JOINING_US: u64 = 5_000_000;
+
+/// How long after a coordinator is found it has told what was missed, microseconds: two round trips of the longest path.
+const TOLD_US: u64 = 1_000_000;
+
 /// Everything a node knows of the mesh.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
@@ -34,6 +48,8 @@ pub struct View {
     pub members: Option<Arc<Members>>,
     /// Those who are there.
     pub alive: BTreeSet<NodeId>,
+    /// When those came back who were gone, Unix microseconds.
+    pub back: BTreeMap<NodeId, u64>,
     /// What they say of themselves.
     pub states: BTreeMap<NodeId, State>,
     /// Who says of whom that it answers, or does not.
@@ -94,24 +110,55 @@ impl View {
         let fit =
             members.filter(|member| !member.drained && self.is_alive(&member.node) && !self.is_deaf(&member.node));
         let states = fit.filter_map(|member| self.states.get(&member.node)).filter(|state| state.condition.is_fit());
-        let obeyed = states.map(|state| state.serial.min(last)).filter(|serial| *serial < last || is_over);
-        obeyed.max().unwrap_or(0)
+        // Whoever has obeyed one that is not over has obeyed, or passed over, the one before: who missed that is behind all along.
+        let is_early = |serial: u64| serial == last && !is_over;
+        let obeyed = states.map(|state| state.serial.min(last));
+        obeyed.map(|serial| if is_early(serial) { serial.saturating_sub(1) } else { serial }).max().unwrap_or(0)
     }
 
-    /// True if a node that has obeyed flips up to `serial` should let nobody new in: it knows of a flip whose instant is over,
-    /// and has not obeyed it. For some time that is enough; after that, somebody has to have obeyed it.
-    pub fn misses(&self, serial: u64, now_us: u64) -> bool {
-        let Some((_, at_us)) = self.flip.filter(|(last, _)| *last > serial) else { return false };
+    /// True if this node, which has obeyed flips up to `serial`, should let nobody new in: it knows of a flip whose instant is
+    /// over, and has not obeyed it. A coordinator that is there is about to bring what it lacks. Otherwise, that somebody has
+    /// obeyed it must be known once that can be known; a node that does not see most of the others cannot know.
+    pub fn misses(&self, serial: u64, now_us: u64, has_coordinator: bool) -> bool {
+        let Some((last, at_us)) = self.flip.filter(|(last, _)| *last > serial) else { return false };
         let since_us = now_us.saturating_sub(at_us);
-        (SKEW_US..GRACE_US).contains(&since_us) || self.mark(now_us, GRACE_US) > serial
+        // Whoever has obeyed it may be gone, and visitors may have seen what it served.
+        let may_have_been_seen = !self.sees_most() || self.states.values().any(|state| state.serial >= last);
+        let patience = if may_have_been_seen { ALONE_US } else { SETTLED_US };
+        let is_believed = has_coordinator || since_us < patience;
+        (since_us >= SKEW_US && is_believed) || self.mark(now_us, GRACE_US) > serial
+    }
+
+    /// True if this node, which began `since_us` microseconds ago, and is in touch with the coordinator for so long, if it is,
+    /// cannot know yet whether it missed a flip before it began.
+    pub fn is_joining(&self, since_us: u64, in_touch_us: Option<u64>) -> bool {
+        let is_only = self.members.as_ref().is_none_or(|members| members.nodes.len() < 2);
+        let is_early = match in_touch_us {
+            // It says what was missed at once.
+            Some(in_touch_us) => since_us < JOINING_US || in_touch_us < TOLD_US,
+            None => since_us < if self.sees_most() { JOINING_US } else { ALONE_US },
+        };
+        self.flip.is_none() && !is_only && is_early
+    }
+
+    /// True if most members are there, this one included.
+    fn sees_most(&self) -> bool {
+        let members = || self.members.iter().flat_map(|members| &members.nodes);
+        2 * members().filter(|member| self.is_alive(&member.node)).count() > members().count()
     }
 
     /// `None` if a member should be sent visitors at Unix microseconds, or why not.
     pub fn unfit(&self, member: &Member, now_us: u64) -> Option<Unfit> {
-        self.unfit_below(member, self.mark(now_us, GRACE_OF_OTHERS_US))
+        self.unfit_below(member, now_us, self.marks(now_us))
     }
 
-    fn unfit_below(&self, member: &Member, mark: u64) -> Option<Unfit> {
+    /// The mark for those who were there all along. And for those who were away a moment ago: they may have missed the flip, and
+    /// what they said last was before that, so they have no time left for it.
+    fn marks(&self, now_us: u64) -> [u64; 2] {
+        [GRACE_OF_OTHERS_US, 0].map(|grace_us| self.mark(now_us, grace_us))
+    }
+
+    fn unfit_below(&self, member: &Member, now_us: u64, [mark, mark_of_those_back]: [u64; 2]) -> Option<Unfit> {
         let node = &member.node;
         if member.drained {
             return Some(Unfit::Drained);
@@ -125,7 +172,8 @@ impl View {
             Condition::Draining => return Some(Unfit::Draining),
             Condition::Sick => return Some(Unfit::Sick),
         }
-        if state.serial < mark {
+        let is_back = self.back.get(node).is_some_and(|at_us| now_us < at_us.saturating_add(GRACE_OF_OTHERS_US));
+        if state.serial < if is_back { mark_of_those_back } else { mark } {
             return Some(Unfit::Behind);
         }
         self.is_deaf(node).then_some(Unfit::Deaf)
@@ -143,11 +191,11 @@ impl View {
 
     /// Every member, and why it should not be sent visitors.
     pub fn all(&self, now_us: u64) -> Vec<(Member, Option<Unfit>)> {
-        let mark = self.mark(now_us, GRACE_OF_OTHERS_US);
+        let marks = self.marks(now_us);
         let members = self.members.iter().flat_map(|members| members.nodes.iter().cloned());
         members
             .map(|member| {
-                let unfit = self.unfit_below(&member, mark);
+                let unfit = self.unfit_below(&member, now_us, marks);
                 (member, unfit)
             })
             .collect()
@@ -247,15 +295,31 @@ mod tests {
     #[test]
     fn whoever_missed_a_flip_knows_at_once() {
         let mut view = three();
-        let [soon, late] = [1_000 + SKEW_US, 1_000 + GRACE_US];
+        let misses = |view: &View, now| view.misses(4, now, false);
+        let [soon, late, later] = [SKEW_US, SETTLED_US, ALONE_US].map(|wait| 1_000 + wait);
         // All flip together, more or less.
-        assert_eq!([soon - 1, soon, late - 1, late].map(|now| view.misses(4, now)), [false, true, true, true]);
-        assert!(!view.misses(5, late));
+        assert_eq!([soon - 1, soon, late - 1, late].map(|now| misses(&view, now)), [false, true, true, true]);
+        assert!(!view.misses(5, late, true));
         // Nobody has obeyed it after all.
         view.states.values_mut().for_each(|state| state.serial = 4);
-        assert_eq!([soon, late].map(|now| view.misses(4, now)), [true, false]);
+        assert_eq!([late - 1, late].map(|now| misses(&view, now)), [true, false]);
+        assert!(view.misses(4, late, true) && !view.misses(4, soon - 1, true), "the coordinator brings it");
+        // Who sees one of two others sees most; who sees none cannot know, and may be the last one.
+        view.alive.remove(&id("b"));
+        assert_eq!([late - 1, late].map(|now| misses(&view, now)), [true, false]);
+        view.states.get_mut(&id("b")).unwrap().serial = 5;
+        assert_eq!([late, later].map(|now| misses(&view, now)), [true, false], "it had obeyed, and is gone");
+        view.states.get_mut(&id("b")).unwrap().serial = 4;
+        view.alive.clear();
+        assert_eq!([late, later - 1, later].map(|now| misses(&view, now)), [true, true, false]);
         view.flip = None;
-        assert!(!view.misses(0, late));
+        assert!(!view.misses(0, late, true));
+        let joins = |since| [Some(0), Some(TOLD_US), None].map(|in_touch| view.is_joining(since, in_touch));
+        let joins = [JOINING_US - 1, JOINING_US, ALONE_US].map(joins);
+        assert_eq!(joins, [[true, true, true], [true, false, true], [true, false, false]]);
+        view.flip = Some((1, 0));
+        assert!(!view.is_joining(0, None));
+        assert!(!View::default().is_joining(0, None));
     }
 
     #[test]
@@ -280,6 +344,35 @@ mod tests {
         view.states.get_mut(&id("c")).unwrap().condition = Condition::Ready;
         view.alive.remove(&id("c"));
         assert_eq!(only(&view, 9_000_000), Some(("c".into(), Unfit::Gone)));
+    }
+
+    #[test]
+    fn whoever_was_away_for_a_flip_has_no_time_left_for_it() {
+        let mut view = three();
+        view.states.get_mut(&id("b")).unwrap().serial = 4;
+        assert_eq!(only(&view, 2_000), None);
+        view.back.insert(id("b"), 1_500);
+        assert_eq!(only(&view, 2_000), Some(("b".into(), Unfit::Behind)));
+        // It says that it has obeyed; and at the next flip it is one like all others.
+        view.states.get_mut(&id("b")).unwrap().serial = 5;
+        assert_eq!(only(&view, 2_000), None);
+        let later = 1_500 + GRACE_OF_OTHERS_US;
+        (view.flip, view.states.get_mut(&id("a")).unwrap().serial) = (Some((6, later)), 6);
+        assert_eq!(only(&view, later + 1), None);
+    }
+
+    #[test]
+    fn whoever_is_behind_stays_so_over_the_next_flip() {
+        let mut view = three();
+        view.states.get_mut(&id("b")).unwrap().serial = 4;
+        assert_eq!(only(&view, 9_000_000), Some(("b".into(), Unfit::Behind)));
+        // The others obey the next one, which is not over yet.
+        view.flip = Some((6, 9_000_000));
+        ["a", "c"].map(|node| view.states.get_mut(&id(node)).unwrap().serial = 6);
+        assert_eq!(only(&view, 9_000_001), Some(("b".into(), Unfit::Behind)));
+        // One that has the last but one is on its way.
+        view.states.get_mut(&id("b")).unwrap().serial = 5;
+        assert_eq!(only(&view, 9_000_001), None);
     }
 
     #[test]

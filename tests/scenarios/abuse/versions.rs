@@ -30,8 +30,7 @@ async fn heard(member: &mut Member) -> Vec<FromCoordinator> {
 async fn a_node_of_the_version_before_hears_nothing_that_it_cannot_read() {
     let mut rig = Rig::start(1).await;
     let cut = rig.publish().await;
-    let (giver, before, now) =
-        (enrol(&rig, "giver").await, enrol(&rig, "before").await, enrol(&rig, "now").await);
+    let (giver, before, now) = (enrol(&rig, "giver").await, enrol(&rig, "before").await, enrol(&rig, "now").await);
     // One that holds the cut, and that others of its zone may ask.
     let mut giver = Member::dial(&rig, &giver).await.hello().await;
     giver.say(&FromNode::Reach(Reach { peers: vec!["127.0.0.1:9".parse().unwrap()], ..Reach::default() })).await;

@@ -102,10 +102,8 @@ async fn what_another_node_gives_is_verified_and_what_it_spoiled_comes_from_the_
     rig.mesh.nodes[1].process.spawn()?;
     rig.mesh.nodes[1].process.ready::<Ready>().await?;
     let cut = rig.mesh.client().status().await?.current.context("no cut")?;
-    until("it has the cut", async || {
-        Ok((status(rig.mesh.nodes[1].admin).await?.serves == Some(cut)).then_some(()))
-    })
-    .await?;
+    until("it has the cut", async || Ok((status(rig.mesh.nodes[1].admin).await?.serves == Some(cut)).then_some(())))
+        .await?;
     let name = rig.mesh.nodes[1].zone.to_string().parse()?;
     let fleet = rig.mesh.client().status().await?;
     let way = &fleet.cuts.back().context("no cut")?.nodes[&name];

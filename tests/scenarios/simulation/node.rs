@@ -27,9 +27,7 @@ use crate::{
     world::{Event, IDLE, MS, Plan, SECOND, Word, World},
 };
 
-/// As in the product: how long a node that began waits for what others serve, how long a flip by another node waits for the
-/// coordinator's own, and how many cuts are kept.
-const JOINING: u64 = 5 * SECOND;
+/// As in the product: how long a flip by another node waits for the coordinator's own, and how many cuts are kept.
 const LATER: u64 = 500 * MS;
 const KEPT: usize = 12;
 
@@ -74,6 +72,7 @@ pub(crate) struct Node {
     runs: HashMap<usize, (u32, u32)>,
     beats: usize,
     pub(crate) session: Option<u64>,
+    session_at: u64,
     silent_since: Option<u64>,
     /// What its clock is ahead, microseconds.
     pub(crate) skew: i64,
@@ -103,6 +102,7 @@ impl Node {
             runs: HashMap::new(),
             beats: 0,
             session: None,
+            session_at: 0,
             silent_since: None,
             skew: 0,
             packets: 0,
@@ -129,12 +129,12 @@ impl Node {
     }
 
     fn is_joining(&self, now: u64) -> bool {
-        self.view.flip.is_none() && now - self.begun < JOINING
+        self.view.is_joining(now - self.begun, self.session.map(|_| now - self.session_at))
     }
 
     /// True if it lets a new visitor in.
     pub(crate) fn lets_in(&self, now: u64) -> bool {
-        !self.is_joining(now) && !self.view.misses(self.mark.serial, self.clock(now))
+        !self.is_joining(now) && !self.view.misses(self.mark.serial, self.clock(now), self.session.is_some())
     }
 
     fn next_version(&mut self) -> (u64, u32) {
@@ -227,8 +227,12 @@ impl World {
                     }
                 }
                 Output::Up(node) => {
+                    let now = self.nodes[at].clock(self.now);
                     let view = &mut self.nodes[at].view;
                     view.witnesses.values_mut().for_each(|voices| voices.retain(|by, _| *by != node));
+                    if view.states.contains_key(&node) && !view.alive.contains(&node) {
+                        view.back.insert(node.clone(), now);
+                    }
                     view.alive.insert(node);
                     self.tell_state(at);
                     self.tell_flip(at);
@@ -282,7 +286,7 @@ impl World {
         let mut seen = 0;
         let mut note = |reason: Reason, is_so: bool| seen |= if is_so { reason.bit() } else { 0 };
         note(Reason::Empty, node.serves.is_none());
-        note(Reason::Behind, node.view.misses(node.mark.serial, node.clock(now)));
+        note(Reason::Behind, node.view.misses(node.mark.serial, node.clock(now), node.session.is_some()));
         note(Reason::Joining, node.is_joining(now));
         note(Reason::Alone, node.view.alive.is_empty());
         note(Reason::NoCoordinator, node.session.is_none());
@@ -303,8 +307,9 @@ impl World {
         self.after(SECOND, Event::Beat { node: at, life });
         self.nodes[at].beats += 1;
         let beats = self.nodes[at].beats;
-        let away =
-            (0..self.nodes.len()).map(name).filter(|node| *node != name(at) && !self.nodes[at].view.alive.contains(node));
+        let away = (0..self.nodes.len())
+            .map(name)
+            .filter(|node| *node != name(at) && !self.nodes[at].view.alive.contains(node));
         let mut away: Vec<_> = away.collect();
         let turned = beats % away.len().max(1);
         away.rotate_left(turned);
@@ -358,7 +363,9 @@ impl World {
             }
             None if is_open => {
                 let session = self.join(at);
-                (self.nodes[at].session, self.nodes[at].silent_since) = (Some(session), None);
+                let now = self.now;
+                let node = &mut self.nodes[at];
+                (node.session, node.session_at, node.silent_since) = (Some(session), now, None);
             }
             None => {}
         }
@@ -488,9 +495,19 @@ impl World {
                 continue;
             }
             let now = node.clock(self.now);
-            let wrong = node.view.all(now).into_iter().find(|(member, unfit)| up[&number(&member.node)] == unfit.is_some());
+            let wrong =
+                node.view.all(now).into_iter().find(|(member, unfit)| up[&number(&member.node)] == unfit.is_some());
             if let Some((member, unfit)) = wrong {
-                self.broke("convergence", format!("node {at} says of {}: {unfit:?}", member.node));
+                let (of, view) = (&self.nodes[number(&member.node)], &self.nodes[at].view);
+                let (flip, state) = (view.flip, view.states.get(&member.node));
+                let what = format!(
+                    "node {at} says of {}: {unfit:?}, by flip {flip:?} and {state:?}, with its mark {:?}, serving {:?}, and knowing {:?}",
+                    member.node,
+                    of.mark.serial,
+                    of.serves,
+                    of.swim.as_ref().map(Swim::alive)
+                );
+                self.broke("convergence", what);
             }
         }
     }

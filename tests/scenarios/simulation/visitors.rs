@@ -90,7 +90,15 @@ impl World {
         let since = self.visitors.instants.get(&newest).map_or(u64::MAX, |at| self.now.saturating_sub(*at));
         let is_reunion = self.mended.is_some_and(|at| self.now - at < REUNION);
         if seen < newest && since > SKEW_US + 50 * MS && !is_reunion {
-            let what = format!("visitor {visitor} saw cut {newest}, and then {seen} at node {node}");
+            let of = &self.nodes[node];
+            let what = format!(
+                "visitor {visitor} of zone {} saw cut {newest}, and then {seen} at node {node}, which knows of flip {:?}, of \
+                 others {:?}, and has {} the coordinator",
+                self.visitors.all[visitor].zone,
+                of.view.flip.map(|(serial, _)| serial),
+                of.view.alive,
+                if of.session.is_some() { "" } else { "lost" }
+            );
             self.broke("no cut regression", what);
         }
         let of = &mut self.visitors.all[visitor];

@@ -33,28 +33,64 @@ pub(crate) enum Word {
 /// What happens.
 pub(crate) enum Event {
     /// A packet of failure detection comes.
-    Packet { to: usize, from: usize, bytes: Bytes },
+    Packet {
+        to: usize,
+        from: usize,
+        bytes: Bytes,
+    },
     /// A node looks at its timers.
-    Timer { node: usize, life: u32 },
+    Timer {
+        node: usize,
+        life: u32,
+    },
     /// Twice a second it looks at itself.
-    Look { node: usize, life: u32 },
+    Look {
+        node: usize,
+        life: u32,
+    },
     /// Once a second it greets, asks another, and looks after its connection.
-    Beat { node: usize, life: u32 },
+    Beat {
+        node: usize,
+        life: u32,
+    },
     /// A word comes over a connection.
-    ToNode { node: usize, session: u64, word: Word },
-    FromNode { node: usize, session: u64, word: Word },
+    ToNode {
+        node: usize,
+        session: u64,
+        word: Word,
+    },
+    FromNode {
+        node: usize,
+        session: u64,
+        word: Word,
+    },
     /// All of a cut is at a node, from the coordinator or another node, of those that it was told to ask.
-    Came { node: usize, life: u32, cut: CutKey, from: Option<usize>, others: Vec<NodeId> },
+    Came {
+        node: usize,
+        life: u32,
+        cut: CutKey,
+        from: Option<usize>,
+        others: Vec<NodeId>,
+    },
     /// The instant of a flip is there, by the node's clock.
-    Instant { node: usize, life: u32, flip: Signed<Flip> },
+    Instant {
+        node: usize,
+        life: u32,
+        flip: Signed<Flip>,
+    },
     /// A connection was silent for too long.
-    Lost { node: usize, session: u64 },
+    Lost {
+        node: usize,
+        session: u64,
+    },
     /// The coordinator looks at its deadlines.
     Tick,
     /// A package comes.
     Publish,
     /// A visitor comes.
-    Visit { visitor: usize },
+    Visit {
+        visitor: usize,
+    },
     /// What the night has in store.
     Fault(Fault),
 }
@@ -262,6 +298,9 @@ impl World {
     }
 
     fn fault(&mut self, fault: Fault) {
+        if std::env::var_os("DIFUSOR_SEEDS").is_some() {
+            println!("at {:.3} s: {fault:?}", self.seconds());
+        }
         match fault {
             Fault::Kill(node) => self.kill(node),
             Fault::Start(node) if !self.nodes[node].is_up => self.start(node),
