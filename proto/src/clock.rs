@@ -1,12 +1,16 @@
 //! How far another clock is from ours, measured over a connection.
 //!
 //! The method is NTP's (RFC 5905 section 8): four timestamps give an offset that is wrong by at most half the round
-//! trip, and the sample with the shortest round trip of the last few is the best one.
+//! trip, and the sample with the shortest round trip of the last few is the best one. Samples that cannot both be true
+//! are of before and after one of the clocks was set: then the older ones go.
 
 use std::collections::VecDeque;
 
 /// Samples looked back on. At one a second, a path that became slower for good is believed after this many seconds.
 const WINDOW: usize = 16;
+
+/// How far samples may be apart beyond what round trips explain, microseconds: clocks drift, and are slewed.
+const SLACK_US: u64 = 20_000;
 
 /// One exchange: sent and received by us, received and answered by the other side. Unix microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +50,9 @@ impl ClockFilter {
         if self.samples.len() == WINDOW {
             self.samples.pop_front();
         }
-        let offset_us = i64::midpoint(out, home);
-        self.samples.push_back(Offset { offset_us, rtt_us: round.saturating_sub(there) });
+        let sample = Offset { offset_us: i64::midpoint(out, home), rtt_us: round.saturating_sub(there) };
+        self.samples.retain(|older| older.agrees_with(sample));
+        self.samples.push_back(sample);
     }
 
     /// The sample with the shortest round trip; `None` before the first.
@@ -57,6 +62,12 @@ impl ClockFilter {
 }
 
 impl Offset {
+    /// True if both can be true of the same two clocks: each is wrong by at most half its round trip.
+    fn agrees_with(self, other: Self) -> bool {
+        let most = (self.rtt_us.saturating_add(other.rtt_us) / 2).saturating_add(SLACK_US);
+        self.offset_us.abs_diff(other.offset_us) <= most
+    }
+
     /// Reads the other clock when ours shows `ours`.
     pub fn to_theirs(self, ours: u64) -> u64 {
         ours.saturating_add_signed(self.offset_us)
@@ -93,6 +104,20 @@ mod tests {
         filter.sample(Exchange { sent: 1_000, arrived: 1_000, answered: 900, back: 1_100 });
         filter.sample(Exchange { sent: 0, arrived: u64::MAX, answered: u64::MAX, back: 0 });
         assert_eq!(filter.best(), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let mut filter = ClockFilter::default();
+        let (near, jump) = (1_000, 300_000_000);
+        filter.sample(Exchange { sent: 1_000, arrived: 1_500, answered: 1_500, back: 2_000 });
+        // A longer way says nothing against a shorter one.
+        filter.sample(Exchange { sent: 5_000, arrived: 105_000, answered: 105_000, back: 125_000 });
+        assert_eq!(filter.best(), Some(Offset { offset_us: 0, rtt_us: near }));
+        // Ours jumps ahead between two exchanges, of which the second takes longer.
+        let sent = jump + 10_000;
+        filter.sample(Exchange { sent, arrived: 60_000, answered: 60_000, back: sent + 100_000 });
+        assert_eq!(filter.best(), Some(Offset { offset_us: -300_000_000, rtt_us: 100_000 }));
     }
 
     #[test]
