@@ -368,7 +368,9 @@ mod tests {
         assert_eq!(only(&view, 9_000_000), Some(("b".into(), Unfit::Behind)));
         // The others obey the next one, which is not over yet.
         view.flip = Some((6, 9_000_000));
-        ["a", "c"].map(|node| view.states.get_mut(&id(node)).unwrap().serial = 6);
+        for node in ["a", "c"] {
+            view.states.get_mut(&id(node)).unwrap().serial = 6;
+        }
         assert_eq!(only(&view, 9_000_001), Some(("b".into(), Unfit::Behind)));
         // One that has the last but one is on its way.
         view.states.get_mut(&id("b")).unwrap().serial = 5;

@@ -24,8 +24,9 @@ pub(crate) struct Coordinator {
     pub(crate) published: u64,
     /// Copies that were sent, by cut and zone.
     pub(crate) copies: BTreeMap<(u64, usize), u32>,
-    /// Words that were sent.
+    /// Words that were sent, and that came.
     pub(crate) words: u64,
+    pub(crate) heard: u64,
 }
 
 pub(crate) fn cut(seq: u64) -> CutKey {
@@ -44,6 +45,7 @@ impl Coordinator {
             published: 0,
             copies: BTreeMap::new(),
             words: 0,
+            heard: 0,
         }
     }
 
@@ -127,6 +129,7 @@ impl World {
             // It is sent again.
             return self.after(200 * MS, Event::FromNode { node, session, word });
         }
+        self.coordinator.heard += 1;
         match word {
             Word::Staged(cut) => self.step(Happened::Staged { node: name(node), cut }),
             Word::Lacks(cut) => self.step(Happened::Lacks { node: name(node), cut }),

@@ -14,7 +14,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use crate::world::{Event, Fault, Plan, SECOND, World};
 
 /// Seeds that are tried in every run. `DIFUSOR_SEEDS=FROM-TO` tries others.
-const SEEDS: std::ops::Range<u64> = 0..1000;
+const SEEDS: std::ops::Range<u64> = 0..300;
 
 /// How long the mesh may take to be one again after everything is mended: the longest hysteresis, an idle connection, and
 /// the flip that comes then.
@@ -28,6 +28,7 @@ fn plan(rng: &mut StdRng) -> Plan {
         per_zone: rng.random_range(1..=3),
         policy,
         visitors: 24,
+        has_swim: true,
         every: rng.random_range(4..12) * SECOND,
         cuts: 12,
     }
@@ -144,10 +145,10 @@ fn what_was_found_stays_mended() {
 /// A night in which nothing goes wrong.
 #[test]
 fn in_a_quiet_night_nothing_fails_and_one_copy_goes_to_each_zone() {
-    for seed in 0..20 {
+    for seed in 0..10 {
         let policy =
             Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-        let plan = Plan { zones: 4, per_zone: 4, policy, visitors: 50, every: 5 * SECOND, cuts: 8 };
+        let plan = Plan { zones: 4, per_zone: 4, policy, visitors: 50, has_swim: true, every: 5 * SECOND, cuts: 8 };
         let mut world = World::new(plan, seed);
         world.run(60);
         world.check_convergence();
@@ -161,10 +162,10 @@ fn in_a_quiet_night_nothing_fails_and_one_copy_goes_to_each_zone() {
 /// With a third of all packets lost for five minutes nobody is taken for dead, and nobody is sent elsewhere.
 #[test]
 fn a_path_that_loses_many_is_no_failure() {
-    for seed in 0..4 {
+    for seed in 0..2 {
         let policy =
             Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-        let plan = Plan { zones: 3, per_zone: 2, policy, visitors: 20, every: 30 * SECOND, cuts: 8 };
+        let plan = Plan { zones: 3, per_zone: 2, policy, visitors: 20, has_swim: true, every: 30 * SECOND, cuts: 8 };
         let mut world = World::new(plan, seed);
         world.after(20 * SECOND, Event::Fault(Fault::Loss(0.3)));
         world.run(25);
@@ -181,10 +182,10 @@ fn a_path_that_loses_many_is_no_failure() {
 #[test]
 fn who_dies_is_out_of_every_answer_soon() {
     let mut times = Vec::new();
-    for seed in 0..60 {
+    for seed in 0..30 {
         let policy =
             Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-        let plan = Plan { zones: 3, per_zone: 3, policy, visitors: 0, every: 5 * SECOND, cuts: 2 };
+        let plan = Plan { zones: 3, per_zone: 3, policy, visitors: 0, has_swim: true, every: 5 * SECOND, cuts: 2 };
         let mut world = World::new(plan, seed);
         world.run(25);
         world.kill_coordinator();
@@ -198,6 +199,6 @@ fn who_dies_is_out_of_every_answer_soon() {
         times.push(took);
     }
     times.sort_unstable();
-    println!("out of every answer after {} ms in the middle, {} ms at most", times[30], times[59]);
-    assert!(times[59] <= 5_000, "{times:?}");
+    println!("out of every answer after {} ms in the middle, {} ms at most", times[15], times[29]);
+    assert!(times[29] <= 5_000, "{times:?}");
 }

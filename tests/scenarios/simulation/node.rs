@@ -179,7 +179,9 @@ impl World {
         let outputs = self.nodes[at].swim.as_mut().unwrap().set_members(all, boot);
         self.carry_out(at, outputs);
         let (look, beat) = (self.rng.random_range(0..500 * MS), self.rng.random_range(0..SECOND));
-        self.after(look, Event::Look { node: at, life });
+        if self.plan.has_swim {
+            self.after(look, Event::Look { node: at, life });
+        }
         self.after(beat, Event::Beat { node: at, life });
     }
 
@@ -270,6 +272,9 @@ impl World {
     }
 
     fn tell_flip(&mut self, at: usize) {
+        if !self.plan.has_swim {
+            return;
+        }
         if let Some(flip) = self.nodes[at].flip.clone() {
             self.tell(at, &News::Flip(flip));
         }
@@ -305,6 +310,9 @@ impl World {
     pub(crate) fn beat(&mut self, at: usize) {
         let life = self.nodes[at].life;
         self.after(SECOND, Event::Beat { node: at, life });
+        if !self.plan.has_swim {
+            return self.keep_in_touch(at);
+        }
         self.nodes[at].beats += 1;
         let beats = self.nodes[at].beats;
         let away = (0..self.nodes.len())

@@ -139,6 +139,8 @@ pub(crate) struct Plan {
     pub(crate) per_zone: usize,
     pub(crate) policy: Policy,
     pub(crate) visitors: usize,
+    /// False for none of what nodes say to each other, in meshes so large that this would take hours.
+    pub(crate) has_swim: bool,
     /// From one package to the next.
     pub(crate) every: u64,
     pub(crate) cuts: u64,
