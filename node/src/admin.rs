@@ -271,7 +271,7 @@ async fn metrics(State(desk): State<Desk>) -> Response {
             [members.nodes.len() as u64, alive as u64, fit as u64]
         }),
         clock_us: view.clock.map(|(offset, _)| offset),
-        relayed: [("in", desk.sync.relayed.load(Ordering::Relaxed)), ("out", desk.sync.relay.sent())],
+        relayed: Some([desk.sync.relayed.load(Ordering::Relaxed), desk.sync.relay.sent()]),
     });
     let text = desk.observatory.scrape(snapshot);
     ([(header::CONTENT_TYPE, observe::CONTENT_TYPE)], text).into_response()

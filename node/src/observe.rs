@@ -80,8 +80,8 @@ pub struct Snapshot {
     pub peers: Option<[u64; 3]>,
     /// What the clocks of others are ahead of this one, microseconds.
     pub clock_us: Option<i64>,
-    /// Bytes of cuts from and for other nodes, by direction.
-    pub relayed: [(&'static str, u64); 2],
+    /// Bytes of cuts from other nodes, and for them.
+    pub relayed: Option<[u64; 2]>,
 }
 
 impl Observatory {

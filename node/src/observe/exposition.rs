@@ -212,9 +212,11 @@ impl Scrape {
             page.gauge("difusor_mesh_alive", None, "Nodes that are there, this one included", alive)?;
             page.gauge("difusor_mesh_fit", None, "Nodes that this one would send visitors to", fit)?;
         }
-        let help = "Bytes of cuts that other nodes gave, and that were given to them";
-        let relayed = relayed.iter().map(|(direction, n)| ([("direction", *direction)], *n));
-        page.counters("difusor_relayed_bytes", help, relayed)?;
+        if let Some([came, given]) = *relayed {
+            let help = "Bytes of cuts that other nodes gave, and that were given to them";
+            let directions = [("in", came), ("out", given)].map(|(direction, n)| ([("direction", direction)], n));
+            page.counters("difusor_relayed_bytes", help, directions)?;
+        }
         if let Some(clock_us) = *clock_us {
             let help = "What the clocks of other nodes are ahead of this one, in the middle";
             page.gauge("difusor_clock_offset", Some(Unit::Seconds), help, clock_us as f64 / 1e6)?;
@@ -387,7 +389,7 @@ mod tests {
             dns: vec![("answered", 6)],
             health: vec![("behind", true), ("empty", false)],
             peers: Some([5, 4, 3]),
-            relayed: [("in", 8), ("out", 9)],
+            relayed: Some([8, 9]),
             clock_us: Some(-1_500_000),
             bans: vec![("abuse", 4)],
             banned: 2,
