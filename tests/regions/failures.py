@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import wounds
+from rig import until
 
 
 @dataclasses.dataclass
@@ -159,8 +160,10 @@ def clock(rig):
     rig.start("us-1", wounds.clock_of(offset))
     rig.converge()
     rig.watch_until_named()
-    yield
     wounds.set_clock(offset, "+300")
+    # The library takes its time to see it.
+    until("the clock has jumped", lambda: rig.clock("us-1") > time.time() + 200)
+    yield time.monotonic()
     yield 10
     wounds.set_clock(offset, "+0")
     rig.converge()

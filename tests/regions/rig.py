@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from email.utils import parsedate_to_datetime
 
 import atlas
 import log
@@ -189,8 +190,13 @@ class Rig:
             self.cut += 1
         return self.cut
 
-    def ask(self, place, port, path):
-        """JSON from a loopback address in a namespace; none if nobody answers."""
+    def clock(self, node):
+        """Unix seconds by a node's own clock, as it says in its answers."""
+        said = self.ask(node, atlas.ADMIN, "/health", lambda answer: answer.getheader("date"))
+        return parsedate_to_datetime(said).timestamp() if said else 0.0
+
+    def ask(self, place, port, path, take=lambda answer: json.loads(answer.read())):
+        """JSON from a loopback address in a namespace, or what is taken instead; none if nobody answers."""
         with self.space(place):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
             try:
@@ -199,7 +205,7 @@ class Rig:
                 return None
         try:
             connection.request("GET", path)
-            return json.loads(connection.getresponse().read())
+            return take(connection.getresponse())
         except (OSError, http.client.HTTPException, ValueError):
             return None
         finally:

@@ -49,7 +49,7 @@ def clock_of(offset):
 
 
 def set_clock(offset, seconds):
-    """Has the clock jump; it is seen within a second."""
+    """Has the clock jump; the process sees it a second or two later."""
     with open(offset + ".new", "w") as file:
         file.write(seconds + "\n")
     os.replace(offset + ".new", offset)
