@@ -69,6 +69,13 @@ impl Default for DnsConfig {
 #[error("dns.{0}")]
 pub struct DnsConfigError(String);
 
+/// A name as it is written, with or without the dot at its end.
+fn parse_name(text: &str, what: &str) -> Result<Name, DnsConfigError> {
+    let absolute = format!("{}.", text.trim_end_matches('.'));
+    let parsed = Name::from_ascii(&absolute).map(|name| name.to_lowercase());
+    parsed.map_err(|error| DnsConfigError(format!("{what}: `{text}` is no name: {error}")))
+}
+
 /// The names of the zone, made ready.
 #[derive(Debug, Clone)]
 pub struct Names {
@@ -92,20 +99,15 @@ impl DnsConfig {
             return Ok(None);
         }
         let wrong = |text: String| DnsConfigError(text);
-        let name = |text: &str, what: &str| {
-            let absolute = format!("{}.", text.trim_end_matches('.'));
-            let parsed = Name::from_ascii(&absolute).map(|name| name.to_lowercase());
-            parsed.map_err(|error| wrong(format!("{what}: `{text}` is no name: {error}")))
-        };
         if self.zone.is_empty() {
             return Err(wrong(
                 "zone: name the zone that is delegated to the nodes, such as \"results.example.org\"".into(),
             ));
         }
-        let apex = name(&self.zone, "zone")?;
+        let apex = parse_name(&self.zone, "zone")?;
         let within = |text: &String| match text.as_str() {
             "@" => Ok(apex.clone()),
-            text => name(&format!("{text}.{}", self.zone), "names"),
+            text => parse_name(&format!("{text}.{}", self.zone), "names"),
         };
         if self.names.is_empty() {
             return Err(wrong("names: which names lead to the site? \"@\" is the zone itself".into()));
@@ -142,7 +144,7 @@ impl DnsConfig {
         };
         Ok(Some(Names {
             site: self.names.iter().map(within).collect::<Result<_, _>>()?,
-            contact: name(&format!("{}.{}", self.contact, self.zone), "contact")?,
+            contact: parse_name(&format!("{}.{}", self.contact, self.zone), "contact")?,
             caa: self.caa.iter().map(caa).collect::<Result<_, _>>()?,
             apex,
         }))
