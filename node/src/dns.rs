@@ -2,6 +2,7 @@
 //!
 //! The zone of the site is delegated to nodes. [`roster`] is what follows from the view of the mesh: who may be answered, by
 //! zones. [`places`] says where a client is. [`answer`] makes a response of both, and is pure; [`serve`] has the sockets.
+//! Where the zone lives on another server, [`update`] keeps the addresses in it right.
 //!
 //! Never an empty answer: if nobody seems fit, everybody is answered. No recursion, no transfer; responses are small, and
 //! their rate to any network is limited (RRL), so that nobody is flooded by way of this.
@@ -11,12 +12,15 @@ pub mod cookie;
 pub mod places;
 pub mod roster;
 pub mod serve;
+pub mod update;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use difusor_proto::{Zone, units::Span};
 use hickory_proto::rr::{Name, RData, rdata::CAA};
 use serde::Deserialize;
+
+use self::update::UpdateConfig;
 
 /// The `[dns]` table of the configuration. The same on all nodes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -44,6 +48,8 @@ pub struct DnsConfig {
     pub zones: BTreeMap<Zone, [f64; 2]>,
     /// Responses a second to one network (/24, /48) over UDP, before some are held back.
     pub rate: u64,
+    /// Another server that is told.
+    pub update: UpdateConfig,
 }
 
 impl Default for DnsConfig {
@@ -60,6 +66,7 @@ impl Default for DnsConfig {
             places: None,
             zones: BTreeMap::new(),
             rate: 500,
+            update: UpdateConfig::default(),
         }
     }
 }
