@@ -55,6 +55,8 @@ pub struct Desk {
     pub overload: Overload,
     /// What happens in DNS, if it is answered.
     pub dns: Option<Arc<dns::serve::Counters>>,
+    /// What becomes of a zone on another server, if one is kept right.
+    pub zone: Option<Arc<dns::update::keeper::Tally>>,
     /// Offenders that the kernel drops, if it does.
     pub blocklist: Option<Arc<Blocklist>>,
     /// Cancelled once the node is about to end.
@@ -265,6 +267,7 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         places: Some((places as u64, taken as u64, desk.overload.level().into())),
         kernel: desk.blocklist.as_ref().map(|list| list.view()),
         dns: desk.dns.iter().flat_map(|counters| counters.read()).collect(),
+        zone: desk.zone.as_ref().map(|tally| tally.view()),
         health: Reason::ALL.iter().map(|reason| (reason.name(), health.reasons.contains(reason))).collect(),
         peers: view.members.as_ref().map(|members| {
             let alive = members.nodes.iter().filter(|member| view.is_alive(&member.node)).count();

@@ -217,6 +217,7 @@ impl Config {
         config.admission.check()?;
         config.kernel.check()?;
         config.dns.names()?;
+        config.dns.update.plan()?;
         config.site.check().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(config.apply_memory.0 >= 16 << 20, "apply_memory: at least 16 MiB");
         Ok(config)

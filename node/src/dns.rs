@@ -2,6 +2,7 @@
 //!
 //! The zone of the site is delegated to nodes. [`roster`] is what follows from the view of the mesh: who may be answered, by
 //! zones. [`places`] says where a client is. [`answer`] makes a response of both, and is pure; [`serve`] has the sockets.
+//! Where the zone lives on another server, [`update`] keeps the addresses in it right.
 //!
 //! Never an empty answer: if nobody seems fit, everybody is answered. No recursion, no transfer; responses are small, and
 //! their rate to any network is limited (RRL), so that nobody is flooded by way of this.
@@ -11,12 +12,15 @@ pub mod cookie;
 pub mod places;
 pub mod roster;
 pub mod serve;
+pub mod update;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use difusor_proto::{Zone, units::Span};
 use hickory_proto::rr::{Name, RData, rdata::CAA};
 use serde::Deserialize;
+
+use self::update::UpdateConfig;
 
 /// The `[dns]` table of the configuration. The same on all nodes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -44,6 +48,8 @@ pub struct DnsConfig {
     pub zones: BTreeMap<Zone, [f64; 2]>,
     /// Responses a second to one network (/24, /48) over UDP, before some are held back.
     pub rate: u64,
+    /// Another server that is told.
+    pub update: UpdateConfig,
 }
 
 impl Default for DnsConfig {
@@ -60,6 +66,7 @@ impl Default for DnsConfig {
             places: None,
             zones: BTreeMap::new(),
             rate: 500,
+            update: UpdateConfig::default(),
         }
     }
 }
@@ -68,6 +75,13 @@ impl Default for DnsConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("dns.{0}")]
 pub struct DnsConfigError(String);
+
+/// A name as it is written, with or without the dot at its end.
+fn parse_name(text: &str, what: &str) -> Result<Name, DnsConfigError> {
+    let absolute = format!("{}.", text.trim_end_matches('.'));
+    let parsed = Name::from_ascii(&absolute).map(|name| name.to_lowercase());
+    parsed.map_err(|error| DnsConfigError(format!("{what}: `{text}` is no name: {error}")))
+}
 
 /// The names of the zone, made ready.
 #[derive(Debug, Clone)]
@@ -92,20 +106,15 @@ impl DnsConfig {
             return Ok(None);
         }
         let wrong = |text: String| DnsConfigError(text);
-        let name = |text: &str, what: &str| {
-            let absolute = format!("{}.", text.trim_end_matches('.'));
-            let parsed = Name::from_ascii(&absolute).map(|name| name.to_lowercase());
-            parsed.map_err(|error| wrong(format!("{what}: `{text}` is no name: {error}")))
-        };
         if self.zone.is_empty() {
             return Err(wrong(
                 "zone: name the zone that is delegated to the nodes, such as \"results.example.org\"".into(),
             ));
         }
-        let apex = name(&self.zone, "zone")?;
+        let apex = parse_name(&self.zone, "zone")?;
         let within = |text: &String| match text.as_str() {
             "@" => Ok(apex.clone()),
-            text => name(&format!("{text}.{}", self.zone), "names"),
+            text => parse_name(&format!("{text}.{}", self.zone), "names"),
         };
         if self.names.is_empty() {
             return Err(wrong("names: which names lead to the site? \"@\" is the zone itself".into()));
@@ -142,7 +151,7 @@ impl DnsConfig {
         };
         Ok(Some(Names {
             site: self.names.iter().map(within).collect::<Result<_, _>>()?,
-            contact: name(&format!("{}.{}", self.contact, self.zone), "contact")?,
+            contact: parse_name(&format!("{}.{}", self.contact, self.zone), "contact")?,
             caa: self.caa.iter().map(caa).collect::<Result<_, _>>()?,
             apex,
         }))

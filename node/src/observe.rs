@@ -19,7 +19,9 @@ use std::{
 
 use difusor_proto::{CutKey, store::Scrubbed};
 
-use crate::{admission::rules::book::RulesStatus, insight::Insight, kernel::KernelView};
+use crate::{
+    admission::rules::book::RulesStatus, dns::update::keeper::UpdateView, insight::Insight, kernel::KernelView,
+};
 
 pub use self::{
     journal::{AccessLog, AccessLogError},
@@ -74,6 +76,8 @@ pub struct Snapshot {
     pub kernel: Option<KernelView>,
     /// Queries of DNS by what became of them; none if it is not answered.
     pub dns: Vec<(&'static str, u64)>,
+    /// What becomes of a zone on another server; none if none is kept right.
+    pub zone: Option<UpdateView>,
     /// Each reason for which visitors might go elsewhere, and whether it is so.
     pub health: Vec<(&'static str, bool)>,
     /// Nodes of the mesh, how many of them are there, and how many this one would send visitors to.

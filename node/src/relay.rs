@@ -109,7 +109,8 @@ impl Relay {
         let Ok(_permit) = self.answers.try_acquire() else { return Ok(send.reset(VarInt::from_u32(0))?) };
         let ask = match timeout(PATIENCE, wire::read_frame::<Ask>(&mut recv, MAX_CONTROL_FRAME)).await? {
             Ok(Some(Ask::Blobs { digests, .. })) if digests.len() > MAX_WANT => {
-                return Ok(CloseCode::Oversize.close(connection));
+                CloseCode::Oversize.close(connection);
+                return Ok(());
             }
             Ok(Some(ask)) => ask,
             Ok(None) => return Ok(()),

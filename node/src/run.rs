@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     control::{self, Hand},
     desk::Station,
-    dns::{places::Places, serve::Dns},
+    dns::{places::Places, serve::Dns, update::keeper::Keeper},
     gate::Gate,
     health::monitor::Monitor,
     home::Home,
@@ -89,6 +89,7 @@ pub struct Node {
     by_hand: Option<control::Serving>,
     network: Option<Network>,
     dns: Option<Dns>,
+    zone: Option<Keeper>,
     /// Flips that other nodes tell of.
     told: mpsc::UnboundedReceiver<Signed<Flip>>,
     monitor: Monitor,
@@ -180,6 +181,8 @@ impl Node {
                 text.parse().with_context(|| format!("in {}", file.display()))?
             }
         };
+        let host = config.site.hosts.first().cloned().unwrap_or_else(|| "localhost".to_owned());
+        let zone = Keeper::open(&config.dns.update, home.dir(), config.http3, host)?;
         let dns = Dns::bind(&config.dns, identity.node.as_str(), places, config.http3)?;
         ready.dns = dns.iter().flat_map(Dns::addresses).copied().collect();
         ready.peers = network.as_ref().and_then(|network| network.address().ok());
@@ -272,6 +275,7 @@ impl Node {
             by_hand,
             network,
             dns,
+            zone,
             told,
             monitor,
             notice,
@@ -292,7 +296,7 @@ impl Node {
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, http3, redirector, admin, certificates, rules, station, sync, blocklist, by_hand, .. } =
             self;
-        let (network, dns, told, mut monitor) = (self.network, self.dns, self.told, self.monitor);
+        let (network, dns, zone, told, mut monitor) = (self.network, self.dns, self.zone, self.told, self.monitor);
         monitor.ending = cancel.clone();
         let (notice, drain) = (self.notice, self.drain);
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
@@ -307,6 +311,7 @@ impl Node {
             overload: station.overload.clone(),
             blocklist: blocklist.clone(),
             dns: dns.as_ref().map(Dns::counters),
+            zone: zone.as_ref().map(Keeper::tally),
             draining: cancel.clone(),
         };
         // The others are told that this node ends before it closes its doors, so these go on to the end.
@@ -315,6 +320,9 @@ impl Node {
             Some(network) => tokio::spawn(network.run(over.clone())),
             None => tokio::spawn(over.clone().cancelled_owned()),
         };
+        if let Some(zone) = zone {
+            tokio::spawn(zone.run(sync.peers.clone(), over.clone()));
+        }
         let naming = dns.map(|dns| dns.spawn(sync.peers.clone(), over.clone())).transpose()?;
         tokio::spawn(Arc::clone(&sync).obey_peers(told, closing.clone()));
         tokio::spawn(Arc::clone(&sync).catch_up(closing.clone()));

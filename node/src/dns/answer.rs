@@ -225,10 +225,7 @@ impl Answerer<'_> {
                 }
             }
             RecordType::HTTPS if is_site => {
-                let alpn = if self.http3 { vec!["h3".into(), "h2".into()] } else { vec!["h2".into()] };
-                let mut params = vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(alpn)))];
-                params.extend(self.roster.port.map(|port| (SvcParamKey::Port, SvcParamValue::Port(port))));
-                answers.push(record(self.ttl, RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), params)))));
+                answers.push(record(self.ttl, https(self.http3, self.roster.port)));
             }
             RecordType::SOA if is_apex => answers.push(self.soa()),
             RecordType::NS if is_apex => {
@@ -286,6 +283,14 @@ impl Answerer<'_> {
         }
         response.to_vec().ok()
     }
+}
+
+/// How the site is spoken to (RFC 9460), and at which port if it is not 443.
+pub(super) fn https(http3: bool, port: Option<u16>) -> RData {
+    let alpn = if http3 { vec!["h3".into(), "h2".into()] } else { vec!["h2".into()] };
+    let mut params = vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(alpn)))];
+    params.extend(port.map(|port| (SvcParamKey::Port, SvcParamValue::Port(port))));
+    RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), params)))
 }
 
 /// The name of a node that answers DNS.

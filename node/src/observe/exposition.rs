@@ -8,6 +8,7 @@ mod admission;
 mod kernel;
 mod rules;
 mod verdict;
+mod zone;
 
 use std::{
     fmt::{self, Debug},
@@ -65,6 +66,7 @@ impl Collector for Scrape {
         self.disk(&mut page)?;
         kernel::write(&mut page, self.snapshot.kernel)?;
         self.mesh(&mut page)?;
+        zone::write(&mut page, self.snapshot.zone.as_ref())?;
         verdict::encode(&mut page, &self.found)?;
         process(&mut page, self.started)
     }
@@ -313,7 +315,7 @@ mod tests {
         super::{AccessLog, Observatory},
         *,
     };
-    use crate::admission::rules::book::RulesStatus;
+    use crate::{admission::rules::book::RulesStatus, dns::update::keeper::UpdateView};
 
     /// Every sample by its name with labels, and the type of every metric; refuses text that is not as it should be.
     fn read(text: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
@@ -387,6 +389,11 @@ mod tests {
             },
             http3: vec![("retries", 5)],
             dns: vec![("answered", 6)],
+            zone: Some(UpdateView {
+                is_writer: true,
+                lag: Duration::from_millis(1500),
+                outcomes: vec![("updated", 2), ("refused", 1)],
+            }),
             health: vec![("behind", true), ("empty", false)],
             peers: Some([5, 4, 3]),
             relayed: Some([8, 9]),
@@ -417,6 +424,9 @@ mod tests {
             ("difusor_access_log_dropped_total", 0.0),
             ("difusor_kernel_active", 1.0),
             ("difusor_dns_queries_total{outcome=\"answered\"}", 6.0),
+            ("difusor_dns_updates_total{outcome=\"updated\"}", 2.0),
+            ("difusor_dns_update_writer", 1.0),
+            ("difusor_dns_update_lag_seconds", 1.5),
             ("difusor_health{reason=\"behind\"}", 1.0),
             ("difusor_health{reason=\"empty\"}", 0.0),
             ("difusor_mesh_alive", 4.0),

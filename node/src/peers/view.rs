@@ -141,8 +141,9 @@ impl View {
         self.flip.is_none() && !is_only && is_early
     }
 
-    /// True if most members are there, this one included.
-    fn sees_most(&self) -> bool {
+    /// True if more than half of the members are there, this one included. Whoever is not among those may be the one that is
+    /// cut off.
+    pub fn sees_most(&self) -> bool {
         let members = || self.members.iter().flat_map(|members| &members.nodes);
         2 * members().filter(|member| self.is_alive(&member.node)).count() > members().count()
     }

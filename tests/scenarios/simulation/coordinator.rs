@@ -121,7 +121,7 @@ impl World {
         self.after(self.plan.every, Event::Publish);
     }
 
-    pub(crate) fn from_node(&mut self, node: usize, session: u64, word: Word) {
+    pub(crate) fn said_by_node(&mut self, node: usize, session: u64, word: Word) {
         if !self.is_session(node, session) {
             return;
         }

@@ -6,7 +6,14 @@
 //! [`Roster`](difusor_node::dns::roster::Roster). What carries messages, keeps cuts and sleeps is played here, so nothing of
 //! this says that bytes are verified: the scenarios over real processes do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 mod coordinator;
 mod nights;

@@ -388,7 +388,7 @@ impl World {
         self.nearby(at, cut, others);
     }
 
-    pub(crate) fn to_node(&mut self, at: usize, session: u64, word: Word) {
+    pub(crate) fn said_to_node(&mut self, at: usize, session: u64, word: Word) {
         if self.nodes[at].session != Some(session) || !self.nodes[at].is_up {
             return;
         }

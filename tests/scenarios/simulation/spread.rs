@@ -29,17 +29,18 @@ fn night(zones: usize, per_zone: usize) -> Cost {
     let nodes = plan.nodes();
     let mut world = World::new(plan, 7);
     let mut spread = 0.0_f64;
-    // Packages come at 3, 13 and 23 s, before all know all in the largest mesh, which does not matter for a cut.
     for cut in 1..=CUTS {
-        world.run(if cut == 1 { 3 } else { 10 - (spread.ceil() as u64).min(9) });
-        let mut took = 0;
+        world.run(if cut == 1 { 3 } else { 5 });
+        while world.coordinator.published < cut {
+            world.step_ms(100);
+        }
+        let mut took = 0_u32;
         while world.nodes.iter().any(|node| !node.holds.contains(&cut)) {
             world.step_ms(100);
             took += 100;
             assert!(took < 60_000, "{} nodes lack cut {cut}", nodes);
         }
-        spread = spread.max(took as f64 / 1e3);
-        world.run(1);
+        spread = spread.max(f64::from(took) / 1e3);
     }
     let copies: u32 = world.coordinator.copies.values().sum();
     let each = |total: u64| total as f64 / CUTS as f64;

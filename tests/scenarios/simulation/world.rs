@@ -285,8 +285,8 @@ impl World {
             | Event::Beat { .. }
             | Event::Came { .. }
             | Event::Instant { .. } => {}
-            Event::ToNode { node, session, word } => self.to_node(node, session, word),
-            Event::FromNode { node, session, word } => self.from_node(node, session, word),
+            Event::ToNode { node, session, word } => self.said_to_node(node, session, word),
+            Event::FromNode { node, session, word } => self.said_by_node(node, session, word),
             Event::Lost { node, session } => {
                 if self.is_session(node, session) {
                     self.hang_up(node);
