@@ -8,7 +8,7 @@ use hickory_proto::{
     ProtoError,
     op::{Header, Message, Query, ResponseCode},
     rr::{
-        RData, Record,
+        DNSClass, RData, Record,
         rdata::tsig::{TSIG, TsigError, make_tsig_record, message_tbs},
     },
     serialize::binary::{BinDecodable as _, BinDecoder, BinEncoder, DecodeError},
@@ -83,7 +83,12 @@ impl Signed {
         }
         let code = metadata.response_code;
         let (name, tsig) = match last {
-            Some(Record { name, data: RData::TSIG(tsig), .. }) if counts.additionals > 0 => (name, tsig),
+            // Class and lifetime are what they have to be (section 4.2): they are not in what is signed here.
+            Some(Record { name, dns_class: DNSClass::ANY, ttl: 0, data: RData::TSIG(tsig), .. })
+                if counts.additionals > 0 =>
+            {
+                (name, tsig)
+            }
             _ if code != ResponseCode::NoError => return Err(Doubt::Refused(code, None, None)),
             _ => return Err(Doubt::Untrusted("it has no signature")),
         };

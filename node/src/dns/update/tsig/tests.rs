@@ -3,7 +3,7 @@
 use data_encoding::HEXLOWER;
 use hickory_proto::{
     op::OpCode,
-    rr::{DNSClass, RecordType, rdata::A},
+    rr::{RecordType, rdata::A},
 };
 
 use super::*;
