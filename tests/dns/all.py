@@ -59,7 +59,7 @@ def case_killed(mesh, server):
 
 
 def case_cut_off(mesh, server):
-    """Who sees less than half of the mesh changes nothing while one that it does not see serves"""
+    """Who does not see more than half of the mesh changes nothing while one that it does not see serves"""
     first, second, third = NODES
     mesh.all_fit()
     since = mesh.stop(first, signal.SIGKILL)

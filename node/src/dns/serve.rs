@@ -119,6 +119,24 @@ struct Shared {
     is_over: AtomicBool,
 }
 
+/// Tries at a port that is free for UDP and for TCP, where any will do.
+const TRIES: usize = 16;
+
+/// Sockets for both on one port.
+fn both(address: SocketAddr) -> std::io::Result<(UdpSocket, std::net::TcpListener)> {
+    let mut left = if address.port() == 0 { TRIES } else { 1 };
+    loop {
+        left -= 1;
+        let socket = datagrams(address)?;
+        match crate::listener::listen(socket.local_addr()?, false) {
+            Ok(listener) => return Ok((socket, listener)),
+            // Another process has that one for TCP.
+            Err(error) if left > 0 && error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Bound, and not running yet.
 pub struct Dns {
     shared: Arc<Shared>,
@@ -142,11 +160,10 @@ impl Dns {
                     "binding UDP and TCP {address} for DNS: port 53 needs CAP_NET_BIND_SERVICE, and no other server on it"
                 )
             };
-            let socket = datagrams(*address).with_context(bound)?;
-            let own = socket.local_addr()?;
-            tcp.push(crate::listener::listen(own, false).with_context(bound)?);
+            let (socket, listener) = both(*address).with_context(bound)?;
+            addresses.push(socket.local_addr()?);
+            tcp.push(listener);
             udp.push(socket);
-            addresses.push(own);
         }
         let some = |value: u64| NonZero::new(value).unwrap_or(NonZero::<u64>::MIN);
         let rate = Rate { per_second: some(config.rate), burst: some(config.rate.saturating_mul(BURST)) };

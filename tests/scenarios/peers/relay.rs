@@ -1,6 +1,10 @@
 //! Cuts that nodes have from each other.
 
-use std::{fs, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use difusor_coordinator::fleet::Progress;
@@ -95,8 +99,15 @@ async fn what_another_node_gives_is_verified_and_what_it_spoiled_comes_from_the_
     rig.mesh.nodes[1].process.stop().await?;
     rig.publish().await?;
     let packs = rig.mesh.nodes[0].process.dir().join("store/packs");
-    for pack in fs::read_dir(packs)? {
-        spoil(&pack?.path())?;
+    // Those that the disk may not hold yet have another name for a moment.
+    let named = || fs::read_dir(&packs)?.map(|pack| Ok(pack?.path())).collect::<Result<Vec<_>>>();
+    let is_settled = |pack: &PathBuf| pack.extension().is_some_and(|suffix| suffix != "unsettled" && suffix != "tmp");
+    let settled = until("all packs are settled", async || {
+        let packs = named()?;
+        Ok(packs.iter().all(is_settled).then_some(packs))
+    });
+    for pack in settled.await? {
+        spoil(&pack)?;
     }
     fs::remove_dir_all(rig.mesh.nodes[1].process.dir().join("store"))?;
     rig.mesh.nodes[1].process.spawn()?;
