@@ -123,7 +123,7 @@ struct Shared {
 const TRIES: usize = 16;
 
 /// Sockets for both on one port.
-fn both(address: SocketAddr) -> std::io::Result<(UdpSocket, std::net::TcpListener)> {
+fn both(address: SocketAddr) -> io::Result<(UdpSocket, std::net::TcpListener)> {
     let mut left = if address.port() == 0 { TRIES } else { 1 };
     loop {
         left -= 1;
@@ -131,7 +131,7 @@ fn both(address: SocketAddr) -> std::io::Result<(UdpSocket, std::net::TcpListene
         match crate::listener::listen(socket.local_addr()?, false) {
             Ok(listener) => return Ok((socket, listener)),
             // Another process has that one for TCP.
-            Err(error) if left > 0 && error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) if left > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error),
         }
     }
