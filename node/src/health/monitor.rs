@@ -224,8 +224,7 @@ impl Monitor {
         note(Reason::Ending, self.ending.is_cancelled());
         note(Reason::Overloaded, is_overloaded);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_overloaded || self.sync.door.turns_away() {
-            // It closes new connections on purpose, or answers 503 for want of time.
+        if self.is_shut() {
             found.own = None;
         }
         match &found.own {
@@ -265,6 +264,11 @@ impl Monitor {
         seen
     }
 
+    /// True while it closes new connections on purpose, or answers 503 for want of time: its own, too.
+    fn is_shut(&self) -> bool {
+        self.overload.level() > 0 || self.sync.door.turns_away()
+    }
+
     fn host(&self) -> String {
         self.policy.hosts.first().cloned().unwrap_or_else(|| "localhost".to_owned())
     }
@@ -297,10 +301,17 @@ impl Monitor {
             let fallback = format!("/{}root", wellknown::FOLDER);
             let (path, digest) = all.get(at).map_or((fallback, None), |(path, digest)| (path.clone(), Some(*digest)));
             let question = Question { address, host: self.host(), path, digest, preamble };
+            let mut was_shut = self.is_shut();
             let mut answered = prober.ask(&question, PATIENCE).await;
+            was_shut |= self.is_shut();
             if answered.is_err() {
                 tokio::time::sleep(ONCE_MORE).await;
                 answered = prober.ask(&question, PATIENCE).await;
+                was_shut |= self.is_shut();
+            }
+            // Shut when it knocked, and open by the time that is looked at.
+            if answered.is_err() && was_shut {
+                continue;
             }
             // The next cut may have come meanwhile.
             if self.sync.gate.serving.current().is_none_or(|site| site.cut() != cut) {
