@@ -1,3 +1,5 @@
+//! What is offered to whom, and when all flip, event by event.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -76,12 +76,10 @@ pub(crate) struct Node {
     silent_since: Option<u64>,
     /// What its clock is ahead, microseconds.
     pub(crate) skew: i64,
-    /// Packets of failure detection that it sent.
-    pub(crate) packets: u64,
 }
 
 impl Node {
-    pub(crate) fn new(at: usize, _: &Plan) -> Self {
+    pub(crate) fn new(at: usize) -> Self {
         Self {
             is_up: false,
             life: 0,
@@ -105,7 +103,6 @@ impl Node {
             session_at: 0,
             silent_since: None,
             skew: 0,
-            packets: 0,
         }
     }
 
@@ -170,8 +167,7 @@ impl World {
             begun: self.now,
             version: (boot, 0),
             skew: node.skew,
-            packets: node.packets,
-            ..Node::new(at, &self.plan)
+            ..Node::new(at)
         };
         *node = fresh;
         let life = node.life;
@@ -219,7 +215,6 @@ impl World {
             match output {
                 Output::Send(to, bytes) => {
                     let to = number(&to);
-                    self.nodes[at].packets += 1;
                     let way = self.way(self.place(at), self.place(to));
                     if let Some(way) = way
                         && !self.is_lost()

@@ -189,7 +189,7 @@ impl World {
             now: BEGIN,
             queue: BinaryHeap::new(),
             count: 0,
-            nodes: (0..nodes).map(|at| Node::new(at, &plan)).collect(),
+            nodes: (0..nodes).map(Node::new).collect(),
             coordinator: Coordinator::new(&plan),
             visitors: Visitors::new(&plan),
             delay,
