@@ -41,6 +41,8 @@ fn night(zones: usize, per_zone: usize) -> Cost {
             assert!(took < 60_000, "{} nodes lack cut {cut}", nodes);
         }
         spread = spread.max(f64::from(took) / 1e3);
+        // To the flip, and what is said of it.
+        world.run(1);
     }
     let copies: u32 = world.coordinator.copies.values().sum();
     let each = |total: u64| total as f64 / CUTS as f64;
