@@ -24,6 +24,8 @@ pub struct Config {
     pub flip_deadline: Span,
     /// Least time between the order to flip and its instant: it must reach every node and its disk.
     pub flip_lead: Span,
+    /// The host of the site, by which flips are looked at from outside; none if nodes serve any.
+    pub site: Option<String>,
     /// How long an invitation is good for.
     pub invitation: Span,
     /// How the sender reacts to loss on the way to the nodes.
@@ -79,6 +81,7 @@ impl Default for Config {
             flip: When::default(),
             flip_deadline: Span(Duration::from_secs(60)),
             flip_lead: Span(Duration::from_millis(100)),
+            site: None,
             invitation: Span(Duration::from_secs(24 * 3600)),
             congestion: Congestion::default(),
             deltas: DeltasConfig::default(),
@@ -122,6 +125,13 @@ impl Config {
         let second = Span(Duration::from_secs(1));
         anyhow::ensure!(config.flip_deadline >= second, "flip_deadline: at least 1 s, or no node has time to stage");
         anyhow::ensure!(config.flip_lead.0 <= Duration::from_secs(10), "flip_lead: at most 10 s");
+        if let Some(site) = &config.site {
+            let is_host = site.parse::<http::uri::Authority>().is_ok_and(|host| !host.as_str().contains('@'));
+            anyhow::ensure!(
+                is_host,
+                "site: `{site}` is no host: write it as visitors do, such as `resultados.example.org`"
+            );
+        }
         if let Some(replica) = &config.replica {
             replica.validate()?;
         }

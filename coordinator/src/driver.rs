@@ -19,6 +19,7 @@ use crate::{
     fleet::Fleet,
     rollout::{Action, Event, Rollout},
     state::{Planned, State},
+    witness::Witness,
 };
 
 /// What the fleet looks like, for whoever shows it.
@@ -111,6 +112,8 @@ pub struct Driver {
     pub key: Arc<SigningKey>,
     /// What others see.
     pub fleet: FleetView,
+    /// Sees when nodes flip.
+    pub witness: Witness,
     sessions: HashMap<NodeId, (usize, mpsc::UnboundedSender<ToSession>)>,
     /// Who is in the mesh, by the last list.
     members: Option<(Members, Signed<Members>)>,
@@ -118,8 +121,8 @@ pub struct Driver {
 
 impl Driver {
     /// A driver without nodes.
-    pub fn new(rollout: Rollout, state: State, key: Arc<SigningKey>, fleet: FleetView) -> Self {
-        Self { rollout, state, key, fleet, sessions: HashMap::new(), members: None }
+    pub fn new(rollout: Rollout, state: State, key: Arc<SigningKey>, fleet: FleetView, witness: Witness) -> Self {
+        Self { rollout, state, key, fleet, witness, sessions: HashMap::new(), members: None }
     }
 
     /// Runs until cancelled, then closes every session.
@@ -254,18 +257,22 @@ impl Driver {
                 }
             }
         }
+        let target = self.rollout.target();
+        self.expect(target);
         let mut fleet = view(&self.fleet);
         fleet.current = self.rollout.current();
-        fleet.target = self.rollout.target();
+        fleet.target = target;
         fleet.serial = self.state.serial();
     }
 
     fn flip(&mut self, cut: CutKey, at_us: u64, kind: FlipKind) {
+        self.expect(Some(cut));
         let mesh = self.key.verifying_key().mesh();
         match tokio::task::block_in_place(|| self.state.next_flip(&self.key, mesh, cut, at_us, kind)) {
             Ok((serial, flip)) => {
                 tracing::info!(seq = cut.seq, label = %cut.label, serial, ?kind, "flip");
                 self.rollout.flipped(serial);
+                self.witness.flips(&cut, at_us);
                 if let Some(seen) = view(&self.fleet).cut(&cut) {
                     seen.flip_at_us.get_or_insert(at_us);
                 }
@@ -279,6 +286,12 @@ impl Driver {
                 self.rollout.flip_failed();
             }
         }
+    }
+
+    /// Has the nodes watched until this cut flips.
+    fn expect(&mut self, cut: Option<CutKey>) {
+        let members = self.members.as_ref().map(|(members, _)| members);
+        self.witness.expect(cut, members, self.sessions.keys());
     }
 
     fn tell(&self, node: &NodeId, what: ToSession) {

@@ -107,6 +107,9 @@ pub struct CutView {
     pub flip_at_us: Option<u64>,
     /// Between the first node that flipped and the last, microseconds, on one clock.
     pub skew_us: Option<u64>,
+    /// The same, as it was seen from outside.
+    #[serde(default)]
+    pub seen_skew_us: Option<u64>,
     /// Each node's progress.
     pub nodes: BTreeMap<NodeId, Progress>,
 }
@@ -139,8 +142,33 @@ pub struct Progress {
     pub staging_us: Option<u64>,
     /// When it flipped, Unix microseconds of our clock, as it measured.
     pub flipped_us: Option<u64>,
+    /// When its public address was seen to serve it, Unix microseconds of our clock, and by how much that can be off.
+    #[serde(default)]
+    pub seen: Option<Seen>,
+    /// Why that was not seen.
+    #[serde(default)]
+    pub unseen: Option<String>,
     /// Why it could not take the cut.
     pub refused: Option<String>,
+}
+
+/// When something changed, as seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Most likely then, Unix microseconds.
+    pub at_us: u64,
+    /// By so much it can be off either way, microseconds.
+    pub blur_us: u64,
+}
+
+impl CutView {
+    /// Between the first and the last of the nodes that did something together, microseconds: one that came late and caught
+    /// up did not flip with the others.
+    fn apart(&self, when: impl Fn(&Progress) -> Option<u64>) -> Option<u64> {
+        let together = |at: &u64| self.flip_at_us.is_none_or(|instant| *at <= instant.saturating_add(TOGETHER_US));
+        let times = || self.nodes.values().filter_map(&when).filter(together);
+        times().max().zip(times().min()).map(|(last, first)| last - first)
+    }
 }
 
 impl ReplicaView {
@@ -193,10 +221,14 @@ impl Fleet {
         }
         let Some(view) = self.cut(cut) else { return };
         view.nodes.entry(node.clone()).or_default().flipped_us.get_or_insert(at_us);
-        // A node that came late and caught up did not flip with the others.
-        let together = |at: &u64| view.flip_at_us.is_none_or(|instant| *at <= instant.saturating_add(TOGETHER_US));
-        let times = || view.nodes.values().filter_map(|progress| progress.flipped_us).filter(together);
-        view.skew_us = times().max().zip(times().min()).map(|(last, first)| last - first);
+        view.skew_us = view.apart(|progress| progress.flipped_us);
+    }
+
+    /// Notes that a node was seen to serve a cut.
+    pub fn seen(&mut self, node: &NodeId, cut: &CutKey, seen: Seen) {
+        let Some(view) = self.cut(cut) else { return };
+        view.nodes.entry(node.clone()).or_default().seen.get_or_insert(seen);
+        view.seen_skew_us = view.apart(|progress| Some(progress.seen?.at_us));
     }
 
     /// Counts a refusal.

@@ -4,7 +4,7 @@
 //! manifest and a place in the store; [`archive`] keeps it, and [`replica`] copies it to other places; [`delta`] says what
 //! each node lacks; [`rollout`] decides who is offered what and when all flip; [`mesh`] carries that over QUIC.
 //! [`authority`] and [`registry`] say who is a node; [`fleet`] is what
-//! the console shows.
+//! the console shows, and [`witness`] sees flips from outside for it.
 
 pub mod api;
 pub mod archive;
@@ -26,3 +26,4 @@ pub mod rollout;
 pub mod run;
 pub mod scrub;
 pub mod state;
+pub mod witness;

@@ -475,6 +475,7 @@ impl Publisher {
             durable_us: None,
             flip_at_us: None,
             skew_us: None,
+            seen_skew_us: None,
             nodes: std::collections::BTreeMap::new(),
         });
     }

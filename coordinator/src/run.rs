@@ -27,6 +27,7 @@ use crate::{
     rollout::{Policy, Rollout},
     scrub::Scrub,
     state::State,
+    witness::Witness,
 };
 
 /// Where a coordinator listens, as written to `ready.json` once it does.
@@ -136,7 +137,8 @@ impl Coordinator {
             invitation: config.invitation.0,
         });
         let keeper = Keeper { publisher: Arc::clone(&api.publisher), fleet: Arc::clone(&fleet) };
-        let driver = Driver::new(rollout, state, key, fleet);
+        let witness = Witness::new(Arc::clone(&fleet), config.site.clone())?;
+        let driver = Driver::new(rollout, state, key, fleet, witness);
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         Ok(Self {
             ready,

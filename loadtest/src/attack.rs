@@ -136,6 +136,7 @@ async fn measure_all(args: &Args, chosen: &[&Scenario], dir: &Path, targets: &mu
     let (files, identity) = (Files::new(dir)?, Identity::new(dir)?);
     let program = args.node.clone().map_or_else(env::current_exe, Ok)?.canonicalize()?;
     let common = Common {
+        counted: None,
         dir,
         files: &files,
         identity: &identity,

@@ -16,6 +16,7 @@ pub(crate) mod http2;
 pub(crate) mod http3;
 pub(crate) mod identity;
 mod idle;
+mod instructions;
 mod known;
 mod measure;
 pub(crate) mod peers;
@@ -91,6 +92,9 @@ pub(crate) struct Args {
     /// Connections of the idle cells
     #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     idle: u32,
+    /// Count the node's instructions instead of timing it; needs valgrind
+    #[arg(long, conflicts_with_all = ["drivers"])]
+    instructions: bool,
     /// Whose clients
     #[arg(long, value_enum, default_value = "own")]
     drivers: Drivers,
@@ -137,6 +141,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cells: Vec<Cell> = cells.into_iter().filter(|cell| !args.quick || cell.quick).collect();
     ensure!(!cells.is_empty(), "none of these cells is part of a quick look");
     cores::check()?;
+    if args.instructions {
+        instructions::check()?;
+        ensure!(args.servers == [Name::Difusor], "instructions are counted of the node alone: add `--servers difusor`");
+    }
     let (present, absent): (Vec<Name>, Vec<Name>) = args.servers.iter().copied().partition(|name| name.is_present());
     for name in &absent {
         eprintln!("{} is not on this machine: left out", name.text());
@@ -191,6 +199,7 @@ async fn measure_all(
         core: args.cores.server,
         connections: u64::from(args.idle) + SPARE,
         program: &program.canonicalize()?,
+        counted: args.instructions.then_some(dir),
         node_config: &args.node_config.join("\n"),
         peer_config: None,
     };
@@ -236,7 +245,11 @@ async fn rounds(
 ) -> anyhow::Result<Vec<Measured>> {
     let rounds = if args.quick { 1 } else { args.rounds };
     let method = Method {
-        window: Window { warm_up: WARM_UP, length: length(args) },
+        window: Window {
+            warm_up: if args.instructions { instructions::WARM_UP } else { WARM_UP },
+            length: length(args),
+            counted: args.instructions.then_some(dir),
+        },
         idle: args.idle as usize,
         known: (args.drivers == Drivers::Known).then_some(dir),
     };
@@ -279,7 +292,7 @@ async fn least_disturbed(
         let made = measure::measure(cell, server, offers, method, round);
         let made = timeout(method.window.length + GRACE, made).await.context("stuck")??;
         eprintln!("{told}: {}", made.line());
-        let quiet = made.taken <= report::TAKEN;
+        let quiet = made.taken <= report::TAKEN || made.instructions.is_some();
         best = best.filter(|best| best.taken <= made.taken).or(Some(made));
         if quiet {
             break;

@@ -7,7 +7,7 @@ use difusor_proto::CutKey;
 
 use crate::{
     client::Client,
-    fleet::{Fleet, NodeView},
+    fleet::{CutView, Fleet, NodeView, Seen},
 };
 
 /// How often `--watch` looks.
@@ -47,6 +47,33 @@ fn health(seen: &NodeView) -> String {
     if seen.drained && !own.contains("drained") { format!("{own} (to be drained)") } else { own }
 }
 
+/// When the nodes were seen to serve the cut. Nothing before its flip.
+fn flip_seen(cut: &CutView) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let Some(instant) = cut.flip_at_us else { return Ok(text) };
+    let all: Vec<Seen> = cut.nodes.values().filter_map(|progress| progress.seen).collect();
+    let milliseconds = |us: u64| us as f64 / 1000.0;
+    let at = jiff::Timestamp::from_microsecond(i64::try_from(instant)?)?;
+    write!(
+        text,
+        "flip of {} at {at:.3}: seen from outside on {} of {} nodes",
+        cut.cut.seq,
+        all.len(),
+        cut.nodes.len()
+    )?;
+    if let (Some(skew), Some(blur)) = (cut.seen_skew_us, all.iter().map(|seen| seen.blur_us).max()) {
+        write!(text, ", {:.1} ms apart (each ± {:.1} ms)", milliseconds(skew), milliseconds(blur))?;
+    }
+    if let Some(skew) = cut.skew_us {
+        write!(text, "; by their own word {:.1} ms apart", milliseconds(skew))?;
+    }
+    text.push('\n');
+    for (node, why) in cut.nodes.iter().filter_map(|(node, progress)| Some((node, progress.unseen.as_ref()?))) {
+        writeln!(text, "  {node} was not seen: {why}")?;
+    }
+    Ok(text)
+}
+
 fn text(fleet: &Fleet) -> anyhow::Result<String> {
     let name = |cut: Option<CutKey>| cut.map_or("-".into(), |cut| format!("{} ({})", cut.seq, cut.label));
     let mut text = String::new();
@@ -68,6 +95,9 @@ fn text(fleet: &Fleet) -> anyhow::Result<String> {
         for (other, why) in seen.health.iter().flat_map(|health| &health.avoids) {
             writeln!(text, "{node} sends nobody to {other}: {why}")?;
         }
+    }
+    if let Some(flip) = fleet.current.and_then(|current| fleet.cuts.iter().rev().find(|cut| cut.cut == current)) {
+        text += &flip_seen(flip)?;
     }
     for seen in &fleet.replicas {
         let since = jiff::Timestamp::from_millisecond(i64::try_from(seen.since_ms)?)?;

@@ -49,12 +49,16 @@ pub(crate) fn prefix(core: usize, files: u64) -> Vec<String> {
     ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", &core, "prlimit", &files].map(str::to_owned).to_vec()
 }
 
-/// A shell script that runs `program` on `core` if its first argument is `word`, and anywhere otherwise.
-pub(crate) fn script(program: &Path, word: &str, core: usize, files: u64) -> String {
+/// A shell script that runs `program`, with words `before` it, on `core` if its first argument is `word`; and anywhere, by
+/// itself, otherwise.
+pub(crate) fn script(program: &Path, word: &str, core: usize, files: u64, before: &[String]) -> String {
+    let before: String = before.iter().map(|word| quoted(word.as_ref()) + " ").collect();
     let program = quoted(program.as_os_str());
     // Its parent's end is told by its standard input.
     let prefix = format!("taskset -c {core} prlimit --nofile={files}:");
-    format!("#!/bin/sh\ncase \"$1\" in\n{word}) exec {prefix} {program} \"$@\" ;;\nesac\nexec {program} \"$@\"\n")
+    format!(
+        "#!/bin/sh\ncase \"$1\" in\n{word}) exec {prefix} {before}{program} \"$@\" ;;\nesac\nexec {program} \"$@\"\n"
+    )
 }
 
 fn quoted(text: &OsStr) -> String {
@@ -70,7 +74,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("it's a program");
         std::fs::write(&program, "echo \"$2\" $(grep Cpus_allowed_list /proc/self/status)\n").unwrap();
-        let text = script(Path::new("/bin/sh"), "node", 0, 64);
+        let text = script(Path::new("/bin/sh"), "node", 0, 64, &[]);
         assert!(text.contains("exec taskset -c 0 prlimit --nofile=64: '/bin/sh' \"$@\""));
         assert_eq!(quoted(program.as_os_str()).matches(r"'\''").count(), 1);
         let output = Command::new("sh").arg("-c").arg(format!("sh {}", quoted(program.as_os_str()))).output().unwrap();

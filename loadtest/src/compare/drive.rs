@@ -29,7 +29,7 @@ pub(super) async fn run(
     server: &Server,
     load: &Load,
     exchange: &Exchange,
-    window: &Window,
+    window: &Window<'_>,
 ) -> anyhow::Result<(Counted, Spent)> {
     let tally = Tally::default();
     let tls = identity::loading(load.protocol.alpn(), Tickets::Ignored)?;
@@ -57,7 +57,7 @@ pub(super) async fn run(
     };
     let spent = tokio::select! {
         biased;
-        spent = watched => spent,
+        spent = watched => spent?,
         Some(()) = clients.next() => bail!("a client ended"),
     };
     drop(clients);

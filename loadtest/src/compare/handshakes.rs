@@ -37,7 +37,7 @@ pub(super) async fn run(
     server: &Server,
     tickets: Tickets,
     exchange: &Exchange,
-    window: &Window,
+    window: &Window<'_>,
 ) -> anyhow::Result<(Counted, Spent, Option<f64>)> {
     let tally = Tally::default();
     let (all, resumed) = (Cell::new(0_u32), Cell::new(0_u32));
@@ -69,7 +69,7 @@ pub(super) async fn run(
     let mut visitors: FuturesUnordered<_> = (0..VISITORS).map(|_| tally.noting(visitor())).collect();
     let spent = tokio::select! {
         biased;
-        spent = window.watch_awake(server.pids(), &tally) => spent,
+        spent = window.watch_awake(server.pids(), &tally) => spent?,
         Some(ended) = visitors.next() => {
             let error: anyhow::Result<()> = ended;
             return Err(error.err().context("a visitor ended")?);

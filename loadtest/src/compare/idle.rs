@@ -97,7 +97,7 @@ pub(super) async fn run(
     protocol: Protocol,
     exchange: &Exchange,
     count: usize,
-    window: &Window,
+    window: &Window<'_>,
 ) -> anyhow::Result<(Counted, Spent, Held)> {
     let (quiet, tally) = (Tally::default(), Tally::default());
     let tls = Arc::new(identity::loading(protocol.alpn(), Tickets::Ignored)?);
@@ -133,7 +133,7 @@ pub(super) async fn run(
     let mut visitors: FuturesUnordered<_> = busy.into_iter().map(visitor).collect();
     let spent = tokio::select! {
         biased;
-        spent = window.watch(server.pids(), tally) => spent,
+        spent = window.watch(server.pids(), tally) => spent?,
         Some(ended) = visitors.next() => {
             let error: anyhow::Result<()> = ended;
             return Err(error.err().context("a visitor ended")?);

@@ -43,7 +43,7 @@ pub(super) async fn run(
     server: &Server,
     load: &Load,
     exchange: &Exchange,
-    window: &Window,
+    window: &Window<'_>,
     dir: &Path,
 ) -> anyhow::Result<(Counted, Spent)> {
     let name = name(load.protocol).context("no driver for this protocol")?;

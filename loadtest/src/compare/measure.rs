@@ -15,7 +15,7 @@ use super::{drive, handshakes, idle, known};
 
 /// How measurements are made.
 pub(super) struct Method<'a> {
-    pub(super) window: Window,
+    pub(super) window: Window<'a>,
     /// Connections of the cells that hold them.
     pub(super) idle: usize,
     /// Use wrk and h2load, in this folder, where they can do the cell.
@@ -36,6 +36,8 @@ pub(super) struct Measured {
     pub(super) p99_us: Option<f64>,
     /// Of the server, for each answer.
     pub(super) cpu_us: f64,
+    /// Of the server, for each answer, if they are counted.
+    pub(super) instructions: Option<f64>,
     /// Shares of the time in which the server, and the clients, had their core; and in which they had something to do.
     pub(super) server_ran: f64,
     pub(super) server_wanted: f64,
@@ -109,6 +111,7 @@ fn measured((cell, server, round): (&'static str, Name, u32), body: u64, counted
         p50_us: micros(counted.p50),
         p99_us: micros(counted.p99),
         cpu_us: if answers > 0.0 { spent.server.cpu.as_secs_f64() * 1e6 / answers } else { 0.0 },
+        instructions: spent.instructions.map(|count| count as f64 / answers.max(1.0)),
         server_ran,
         server_wanted,
         driver_ran: share(spent.driver.cpu),
@@ -148,6 +151,9 @@ impl Measured {
             self.driver_wanted * 100.0,
             self.peak_rss as f64 / 1e6,
         );
+        if let Some(instructions) = self.instructions {
+            line += &format!("; {instructions:.0} instructions each");
+        }
         if let Some(resumed) = self.resumed {
             line += &format!("; {:.0} % came back with a ticket", resumed * 100.0);
         }
@@ -178,12 +184,14 @@ mod tests {
             driver: times(1_000, 0),
             idle: None,
             memory: Memory { now: 5, peak: 9 },
+            instructions: Some(375),
         };
         let counted = Counted { answers: 3, bytes: 500, ..Counted::default() };
         let made = measured(("x", Name::H2o, 1), 100, counted.clone(), &spent);
         assert_eq!((made.rate, made.bytes_per_second, made.cpu_us), (2.5, 250.0, 320_000.0));
         assert_eq!((made.server_ran, made.server_wanted, made.driver_wanted), (0.8, 0.95, 0.5));
         assert_eq!(measured(("x", Name::H2o, 1), 0, counted, &spent).rate, 1.5);
+        assert_eq!(made.instructions, Some(75.0));
         assert!((made.taken - 0.15).abs() < 1e-9);
         assert!(made.line().contains("server 80 % of its core (wanted 95)"));
     }

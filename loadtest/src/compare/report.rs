@@ -219,6 +219,7 @@ mod tests {
             p50_us: Some(100.0),
             p99_us: Some(1_250.0),
             cpu_us: 10.0,
+            instructions: None,
             server_ran: 0.95,
             server_wanted: 0.99,
             driver_ran: 0.5,

@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
-use super::cores;
 use super::files::Files;
 use super::identity::Identity;
 use super::peers::{Kind, Make, Setup};
+use super::{cores, instructions};
 use crate::usage;
 
 /// A server that does not listen after this long has a problem; its log says which.
@@ -78,6 +78,8 @@ pub(crate) struct Common<'a> {
     pub(crate) connections: u64,
     /// Binary that is coordinator and node.
     pub(crate) program: &'a Path,
+    /// Where the counts of a node's instructions go, if they are counted.
+    pub(crate) counted: Option<&'a Path>,
     /// Lines for the node's configuration.
     pub(crate) node_config: &'a str,
     /// Another configuration for a peer.
@@ -176,7 +178,8 @@ impl Server {
 /// A coordinator and a node of a mesh of their own; only the node is kept to the core of the servers.
 async fn node(dir: &Path, common: &Common<'_>) -> anyhow::Result<Server> {
     let script = dir.join("program");
-    let text = cores::script(common.program, "node", common.core, common.connections + SPARE);
+    let before = common.counted.map(instructions::prefix).unwrap_or_default();
+    let text = cores::script(common.program, "node", common.core, common.connections + SPARE, &before);
     // Written by a child: a file that this process, or a fork of it, has open for writing cannot be executed.
     fs::write(dir.join("text"), text)?;
     let made = Command::new("install").args(["-m", "755"]).arg(dir.join("text")).arg(&script).status()?;

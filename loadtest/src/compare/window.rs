@@ -2,19 +2,23 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use super::instructions::Count;
 use super::tally::Tally;
 use crate::usage::{self, Memory, Times};
 
 /// How long to warm up, and how long to count.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Window {
+pub(super) struct Window<'a> {
     pub(super) warm_up: Duration,
     pub(super) length: Duration,
+    /// Where the counts of a server's instructions are, if they are counted.
+    pub(super) counted: Option<&'a Path>,
 }
 
 /// What was used meanwhile.
@@ -27,6 +31,8 @@ pub(super) struct Spent {
     pub(super) idle: Option<Duration>,
     /// Of the server, at the end.
     pub(super) memory: Memory,
+    /// Of the server, if they are counted.
+    pub(super) instructions: Option<u64>,
 }
 
 /// Processes that are being watched.
@@ -52,28 +58,33 @@ impl Meter {
         let elapsed = self.since.elapsed();
         let (server, mut driver) = (usage::times(&self.server), usage::times(&self.driver) - self.before.1);
         driver.cpu += usage::ended_children().saturating_sub(self.ended);
-        Spent { elapsed, server: server - self.before.0, driver, idle: None, memory: usage::memory(&self.server) }
+        let memory = usage::memory(&self.server);
+        Spent { elapsed, server: server - self.before.0, driver, idle: None, memory, instructions: None }
     }
 }
 
-impl Window {
+impl Window<'_> {
     /// Opens the window when it is warm, and closes it. Clients have to be driven meanwhile.
-    pub(super) async fn watch(&self, server: Vec<u32>, tally: &Tally) -> Spent {
+    pub(super) async fn watch(&self, server: Vec<u32>, tally: &Tally) -> anyhow::Result<Spent> {
         sleep(self.warm_up).await;
+        let counted = self.counted.zip(server.first().copied());
+        let count = counted.map(|(dir, pid)| Count::start(dir, pid)).transpose()?;
         let meter = Meter::start(server);
         tally.begin();
         sleep(self.length).await;
         tally.end();
-        meter.stop()
+        // Nobody asks meanwhile, since that takes the thread of the clients.
+        let instructions = count.map(Count::stop).transpose()?;
+        Ok(Spent { instructions, ..meter.stop() })
     }
 
     /// The same, and the clients never sleep: waking them would cost the server, as nothing does that sends to another
     /// machine.
-    pub(super) async fn watch_awake(&self, server: Vec<u32>, tally: &Tally) -> Spent {
+    pub(super) async fn watch_awake(&self, server: Vec<u32>, tally: &Tally) -> anyhow::Result<Spent> {
         let idle = Cell::new(Duration::ZERO);
         tokio::select! {
             biased;
-            spent = self.watch(server, tally) => Spent { idle: Some(idle.get()), ..spent },
+            spent = self.watch(server, tally) => Ok(Spent { idle: Some(idle.get()), ..spent? }),
             never = stay_awake(tally, &idle) => match never {},
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use difusor_coordinator::publish::Request;
+use difusor_coordinator::{fleet::Progress, publish::Request};
 use difusor_local::https::{self, Protocol};
 use difusor_night::{Night, NightSpec};
 use difusor_proto::{CutKey, CutLabel, process::unix_us};
@@ -65,7 +65,8 @@ async fn together_and_never_a_mix() -> Result<()> {
 async fn together(mesh: &difusor_local::Mesh, cut: &CutKey, seen: &[Seen]) -> Result<()> {
     let view = until("all nodes report the flip", async || {
         let view = mesh.client().status().await?.cut(cut).cloned();
-        Ok(view.filter(|view| view.nodes.values().filter(|node| node.flipped_us.is_some()).count() == mesh.nodes.len()))
+        let is_done = |node: &&Progress| node.flipped_us.is_some() && node.seen.is_some();
+        Ok(view.filter(|view| view.nodes.values().filter(is_done).count() == mesh.nodes.len()))
     });
     let view = view.await?;
     let at = view.flip_at_us.context("no instant")?;
@@ -78,7 +79,14 @@ async fn together(mesh: &difusor_local::Mesh, cut: &CutKey, seen: &[Seen]) -> Re
         let first = seen.get(&cut.seq).with_context(|| format!("a visitor never saw cut {}", cut.seq))?;
         ensure!(*first + CLOCK_US >= at, "cut {} was shown {} us before its instant", cut.seq, at - first);
     }
-    println!("cut {}: skew {} us", cut.seq, last - first);
+    for (node, progress) in &view.nodes {
+        let (seen, own) = progress.seen.zip(progress.flipped_us).context("not seen")?;
+        let off = seen.at_us.abs_diff(own);
+        ensure!(off <= seen.blur_us + CLOCK_US, "{node} was seen to flip {off} us from when it did: {seen:?}");
+    }
+    let times = || view.nodes.values().filter_map(|node| Some(node.seen?.at_us));
+    ensure!(view.seen_skew_us == times().max().zip(times().min()).map(|(last, first)| last - first), "{view:?}");
+    println!("cut {}: skew {} us, {:?} us as seen from outside", cut.seq, last - first, view.seen_skew_us);
     Ok(())
 }
 

@@ -42,7 +42,7 @@ fn one_source_beside_many_who_are_refused() {
     let attacker = address("198.51.100.7");
     let report = flood(&[Kind::OneSource], 30, |night| {
         (0..3_000).for_each(|_| night.ask(attacker, "/", 429, 300));
-        for _ in 0..300 {
+        for _ in 0..240 {
             let person = night.person();
             night.ask(person, "/", 429, 300);
         }
