@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -10,6 +13,7 @@ use difusor_proto::{
     CutKey, Flip, FlipKind, NodeId, Signed, SigningKey, Zone,
     members::Members,
     process::unix_us,
+    store::Store,
     wire::{CloseCode, FromCoordinator, Hello, Offender},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -55,6 +59,8 @@ pub enum Command {
         zone: Zone,
         /// What it said.
         hello: Hello,
+        /// The last flip that it obeyed, if it showed one that this coordinator had not signed, as far as it knew.
+        shown: Option<Box<Signed<Flip>>>,
         /// True if it can be told to have cuts from other nodes.
         asks: bool,
         /// Tells connections of one node apart.
@@ -78,6 +84,8 @@ pub enum Command {
     },
     /// Who is in the mesh: all nodes are told.
     Members(Members),
+    /// A node shows the last flip that it obeyed.
+    Shown(Box<Signed<Flip>>),
     /// Something happened to a cut.
     Event(Event),
     /// Carry this out, after a restart too. The cut is on this disk.
@@ -114,6 +122,10 @@ pub struct Driver {
     pub fleet: FleetView,
     /// Sees when nodes flip.
     pub witness: Witness,
+    /// The cuts that are here.
+    store: Store,
+    /// The highest number of a cut that was ever published, as far as is known.
+    taken: Arc<AtomicU64>,
     sessions: HashMap<NodeId, (usize, mpsc::UnboundedSender<ToSession>)>,
     /// Who is in the mesh, by the last list.
     members: Option<(Members, Signed<Members>)>,
@@ -121,8 +133,17 @@ pub struct Driver {
 
 impl Driver {
     /// A driver without nodes.
-    pub fn new(rollout: Rollout, state: State, key: Arc<SigningKey>, fleet: FleetView, witness: Witness) -> Self {
-        Self { rollout, state, key, fleet, witness, sessions: HashMap::new(), members: None }
+    pub fn new(
+        rollout: Rollout,
+        state: State,
+        key: Arc<SigningKey>,
+        fleet: FleetView,
+        witness: Witness,
+        store: Store,
+        taken: Arc<AtomicU64>,
+    ) -> Self {
+        taken.fetch_max(state.decided(), Relaxed);
+        Self { rollout, state, key, fleet, witness, store, taken, sessions: HashMap::new(), members: None }
     }
 
     /// Runs until cancelled, then closes every session.
@@ -152,7 +173,10 @@ impl Driver {
                 tracing::warn!(%node, "it is no node any more");
                 let _ = session.send(ToSession::Close(CloseCode::UnknownNode));
             }
-            Command::Joined { node, zone, hello, asks, connection, session } => {
+            Command::Joined { node, zone, hello, shown, asks, connection, session } => {
+                if let Some(shown) = shown {
+                    self.learn(*shown);
+                }
                 let replaced = self.sessions.insert(node.clone(), (connection, session));
                 if let Some((_, old)) = replaced {
                     let _ = old.send(ToSession::Close(CloseCode::Replaced));
@@ -184,6 +208,10 @@ impl Driver {
                 }
             }
             Command::Members(members) => self.members(&members),
+            Command::Shown(flip) => {
+                self.learn(*flip);
+                self.step(Event::Tick);
+            }
             Command::Event(event) => self.step(event),
             Command::Plan { order, done } => {
                 let mut kept = tokio::task::block_in_place(|| self.state.plan(order));
@@ -205,6 +233,36 @@ impl Driver {
                 let _ = done.send(self.state.decide(seq));
             }
         }
+    }
+
+    /// Goes on from a flip that this coordinator has signed and does not know: its folder came back from a backup, or lies on
+    /// another machine. No number is used again, no node is led back, and a cut that is only on nodes stays the one that is
+    /// served.
+    fn learn(&mut self, signed: Signed<Flip>) {
+        let Ok(flip) = signed.open(&self.key.verifying_key()) else { return };
+        let (cut, known) = (flip.cut, self.state.serial());
+        // Of two histories, the one that went further is what visitors saw last.
+        let is_newer = cut.seq > self.state.decided();
+        if flip.mesh != self.key.verifying_key().mesh() || (flip.serial <= known && !is_newer) {
+            return;
+        }
+        let is_here = self.store.manifest(&cut).is_ok_and(|found| found.is_some());
+        tracing::warn!(
+            seq = cut.seq, label = %cut.label, serial = flip.serial, known, is_here,
+            "a node showed a flip that is forgotten here: going on from it"
+        );
+        if !is_here {
+            self.rollout.is_absent(&cut);
+        }
+        if flip.serial > known {
+            if let Err(error) = tokio::task::block_in_place(|| self.state.adopt(signed, &flip)) {
+                return tracing::error!(%error, "what a node showed cannot be kept on disk");
+            }
+            self.rollout.adopt(cut, flip.serial);
+        } else {
+            self.step(Event::Publish { cut, kind: FlipKind::Publish, durable: true });
+        }
+        self.taken.fetch_max(cut.seq, Relaxed);
     }
 
     /// Tells everyone who is in the mesh. Whoever is not any more hears that, too, and is closed.

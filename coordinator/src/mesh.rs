@@ -12,7 +12,7 @@ use std::{
 };
 
 use difusor_proto::{
-    CutKey, Digest, MeshId, NodeId, Zone,
+    CutKey, Digest, Flip, MeshId, NodeId, Signed, Zone,
     limits::{MAX_CONTROL_FRAME, MAX_MEMBERS, MAX_OFFENDERS, MAX_WANT},
     process::unix_us,
     wire::{self, ALPN_ENROL, CloseCode, DeltaHead, FromCoordinator, FromNode, Hello, StreamHead, Version},
@@ -182,7 +182,8 @@ async fn open(
             Err(error) => Err(error.close_code().unwrap_or(CloseCode::Done)),
         }
     };
-    let (mut send, recv, hello) = tokio::time::timeout(HELLO, hello).await.map_err(|_| CloseCode::Silent)??;
+    let (mut send, mut recv, hello) = tokio::time::timeout(HELLO, hello).await.map_err(|_| CloseCode::Silent)??;
+    let shown = shown(mesh, &mut recv, &hello, version).await?;
     let welcome = FromCoordinator::Welcome { mesh: mesh.id, node: node.clone(), zone: zone.clone() };
     wire::write_frame(&mut send, &welcome).await.map_err(|_| CloseCode::Done)?;
     tracing::info!(%node, %zone, remote = %connection.remote_address(), software = %hello.software, "node connected");
@@ -201,10 +202,38 @@ async fn open(
         told
     });
     let asks = version >= Version::Five;
-    let joined = Command::Joined { node: node.clone(), zone, hello, asks, connection: stable, session };
+    let joined = Command::Joined { node: node.clone(), zone, hello, shown, asks, connection: stable, session };
     mesh.commands.send(joined).map_err(|_| CloseCode::Shutdown)?;
     let (recv, rate, tattled) = (Some(recv), Arc::default(), None);
     Ok(Session { mesh, connection, node, holds, send, recv, orders, rate, deltas, tattled, keeper })
+}
+
+/// The last flip of a node that obeyed a later one than is known here: who says so has to show it.
+async fn shown(
+    mesh: &Mesh,
+    recv: &mut RecvStream,
+    hello: &Hello,
+    version: Version,
+) -> Result<Option<Box<Signed<Flip>>>, CloseCode> {
+    if version < Version::Five || hello.mark.serial <= view(&mesh.fleet).serial {
+        return Ok(None);
+    }
+    let frame = tokio::time::timeout(HELLO, wire::read_frame::<FromNode>(recv, MAX_CONTROL_FRAME)).await;
+    match frame.map_err(|_| CloseCode::Silent)? {
+        Ok(Some(FromNode::Knows(Some(flip)))) if flip.open(&mesh.key).is_ok() => Ok(Some(Box::new(flip))),
+        Ok(Some(FromNode::Knows(Some(_)))) => Err(CloseCode::Forged),
+        Ok(Some(FromNode::Knows(None))) => {
+            let serial = hello.mark.serial;
+            tracing::error!(
+                serial,
+                "a node says that it obeyed a flip that is not known here, and cannot show it: bring state.json back from a backup \
+                 that is newer, or enrol the node anew in an empty folder"
+            );
+            Ok(None)
+        }
+        Ok(_) => Err(CloseCode::Garbage),
+        Err(error) => Err(error.close_code().unwrap_or(CloseCode::Done)),
+    }
 }
 
 impl Mesh {
@@ -307,6 +336,13 @@ impl Session {
         match frame {
             // A second hello is out of turn.
             FromNode::Hello(_) => return Err(CloseCode::Garbage),
+            FromNode::Knows(None) => {}
+            FromNode::Knows(Some(flip)) => {
+                if flip.open(&self.mesh.key).is_err() {
+                    return Err(CloseCode::Forged);
+                }
+                let _ = self.mesh.commands.send(Command::Shown(Box::new(flip)));
+            }
             FromNode::Ping { sent } => {
                 let pong = FromCoordinator::Pong { sent, arrived, answered: unix_us() };
                 wire::write_frame(&mut self.send, &pong).await.map_err(|_| CloseCode::Done)?;
@@ -403,13 +439,13 @@ impl Session {
 
     /// Sends the delta from the newest cut that the node holds, on a stream of its own.
     fn offer(&self, cut: CutKey) {
-        let base = self.holds.iter().find(|held| held.root != cut.root).copied();
+        let held = self.holds.clone();
         let deltas = Arc::clone(&self.mesh.deltas);
         let effort = self.effort();
         self.transfer(cut, move || {
-            // A base that is not in this archive is no base.
-            let base = base.filter(|base| deltas.manifest(base).is_ok());
-            deltas.between(base.as_ref(), &cut, effort)
+            // What is not in this archive is no base.
+            let base = held.iter().find(|held| held.root != cut.root && deltas.manifest(held).is_ok());
+            deltas.between(base, &cut, effort)
         });
     }
 

@@ -6,7 +6,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
@@ -161,6 +164,8 @@ pub struct Publisher {
     archive: Mutex<Vec<Archived>>,
     /// Changes with every pack that is on disk.
     committed: watch::Sender<()>,
+    /// The highest number of a cut that was ever published, as far as is known: it may be on nodes alone.
+    taken: Arc<AtomicU64>,
     /// One package at a time: each gets its number after the one before it.
     turn: tokio::sync::Mutex<()>,
 }
@@ -196,12 +201,13 @@ impl Publisher {
         commands: Commands,
         fleet: FleetView,
         refused: PathBuf,
+        taken: Arc<AtomicU64>,
     ) -> Result<Self, DeltaError> {
         let cuts = store.cuts()?;
         let archive = cuts.iter().map(|cut| Ok(Archived::of(*cut, deltas.manifest(cut)?.as_ref())));
         let archive = Mutex::new(archive.collect::<Result<_, DeltaError>>()?);
         let (committed, turn) = (watch::Sender::default(), tokio::sync::Mutex::default());
-        Ok(Self { store, key, deltas, packages, commands, fleet, refused, archive, committed, turn })
+        Ok(Self { store, key, deltas, packages, commands, fleet, refused, archive, committed, taken, turn })
     }
 
     /// The packages of the archive.
@@ -297,7 +303,7 @@ impl Publisher {
         let _turn = self.turn.lock().await;
         let cut = self.find(name)?;
         // Whatever a node may have served is at most this.
-        let from = self.lock().last().map_or(cut.seq, |newest| newest.cut.seq);
+        let from = self.lock().last().map_or(cut.seq, |newest| newest.cut.seq).max(self.taken.load(Relaxed));
         let packages = Arc::clone(&self.packages);
         // Its files are needed now.
         let expanded = tokio::task::spawn_blocking(move || packages.expand(&cut)).await;
@@ -399,7 +405,8 @@ impl Publisher {
             let fleet = view(&self.fleet);
             fleet.target.or(fleet.current)
         };
-        let base = served.map(|cut| self.deltas.manifest(&cut)).transpose()?;
+        // What is served may be on nodes alone.
+        let base = served.and_then(|cut| self.deltas.manifest(&cut).ok());
         let patches = self.deltas.listen(base.as_deref());
         let ingested = match ingest::ingest(&received.bytes, &Caps::default(), &patches) {
             Ok(ingested) => ingested,
@@ -412,7 +419,7 @@ impl Publisher {
         let Ingested { entries, sources, sha256, .. } = ingested;
         let manifest = Manifest {
             mesh: self.key.verifying_key().mesh(),
-            seq: last.as_ref().map_or(1, |last| last.cut.seq + 1),
+            seq: last.as_ref().map_or(0, |last| last.cut.seq).max(self.taken.load(Relaxed)) + 1,
             label,
             // HTTP tells dates by the second, and two cuts must differ in theirs.
             accepted_ms: last.map_or(0, |last| last.accepted_ms + 1000).max(received.at_us / 1000),

@@ -195,6 +195,8 @@ pub struct Rollout {
     current: Option<CutKey>,
     serial: u64,
     queue: VecDeque<Target>,
+    /// Cuts that nodes hold and this coordinator does not.
+    absent: HashSet<Digest>,
     /// The target of the last flip, and what was served before, until the flip is known to be kept.
     ordered: Option<(Target, Option<CutKey>)>,
 }
@@ -202,7 +204,15 @@ pub struct Rollout {
 impl Rollout {
     /// A mesh that serves `current` since flip `serial`.
     pub fn new(policy: Policy, current: Option<CutKey>, serial: u64) -> Self {
-        Self { policy, nodes: BTreeMap::new(), current, serial, queue: VecDeque::new(), ordered: None }
+        Self {
+            policy,
+            nodes: BTreeMap::new(),
+            current,
+            serial,
+            queue: VecDeque::new(),
+            absent: HashSet::new(),
+            ordered: None,
+        }
     }
 
     /// The cut that is served.
@@ -231,6 +241,17 @@ impl Rollout {
         for node in self.nodes.values_mut() {
             node.serial = serial;
         }
+    }
+
+    /// A node showed a flip that was forgotten here: it is the last one. What is older is not published any more.
+    pub fn adopt(&mut self, cut: CutKey, serial: u64) {
+        (self.current, self.serial) = (Some(cut), serial);
+        self.queue.retain(|target| target.cut.seq > cut.seq);
+    }
+
+    /// This cut is not here. Nodes that hold it give it to the others.
+    pub fn is_absent(&mut self, cut: &CutKey) {
+        self.absent.insert(cut.root);
     }
 
     /// Takes in one event at `now_us` (Unix microseconds) and says what to do.
@@ -318,7 +339,9 @@ impl Rollout {
 
     /// Has `cut` sent to nodes that lack it and are not being sent it yet.
     fn offers(&mut self, cut: CutKey, now_us: u64) -> Vec<Action> {
-        let actions = relay::assign(&self.nodes, cut, now_us);
+        let is_absent = self.absent.contains(&cut.root);
+        let assign = if is_absent { relay::assign_absent } else { relay::assign };
+        let actions = assign(&self.nodes, cut, now_us);
         for action in &actions {
             let (node, source) = match action {
                 Action::Offer { node, .. } => (node, None),

@@ -97,6 +97,7 @@ impl Coordinator {
         let rollout = Rollout::new(policy, state.current(), state.serial());
         let plan = Plan { every: config.keyframe_every, verbatim: config.verbatim_cuts };
         let archive = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, AT_HAND)?);
+        let taken = Arc::default();
         let publisher = Publisher::new(
             store.clone(),
             Arc::clone(&key),
@@ -105,6 +106,7 @@ impl Coordinator {
             commands.clone(),
             Arc::clone(&fleet),
             home.refused(),
+            Arc::clone(&taken),
         )?;
         publisher.resume(&state);
         let fetcher = Fetcher::new(store.clone(), &home.store(), &key);
@@ -121,6 +123,8 @@ impl Coordinator {
             fleet: Arc::clone(&fleet),
         });
         let publisher = Arc::new(publisher);
+        let witness = Witness::new(Arc::clone(&fleet), config.site.clone())?;
+        let driver = Driver::new(rollout, state, key, Arc::clone(&fleet), witness, store.clone(), taken);
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&publisher), round);
         let replica = config
@@ -136,9 +140,7 @@ impl Coordinator {
             mesh_public: config.mesh_public.clone(),
             invitation: config.invitation.0,
         });
-        let keeper = Keeper { publisher: Arc::clone(&api.publisher), fleet: Arc::clone(&fleet) };
-        let witness = Witness::new(Arc::clone(&fleet), config.site.clone())?;
-        let driver = Driver::new(rollout, state, key, fleet, witness);
+        let keeper = Keeper { publisher: Arc::clone(&api.publisher), fleet };
         replace(&home.dir().join("ready.json"), &serde_json::to_vec(&ready)?, Access::Normal)?;
         Ok(Self {
             ready,

@@ -128,6 +128,17 @@ impl State {
         Ok((serial, flip))
     }
 
+    /// Goes on from a flip that was forgotten here, and that a node showed.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn adopt(&mut self, signed: Signed<Flip>, flip: &Flip) -> io::Result<()> {
+        let decided = self.saved.decided.max(flip.cut.seq);
+        let mut planned = self.saved.planned.clone();
+        planned.retain(|order| order.cut.seq > flip.cut.seq);
+        self.save(Saved { current: Some(flip.cut), flip: Some(signed), serial: flip.serial, decided, planned })
+    }
+
     /// Notes that cuts up to `seq` are decided without a flip.
     ///
     /// # Errors
@@ -149,6 +160,26 @@ impl State {
 mod tests {
     use super::*;
     use difusor_proto::Digest;
+
+    #[test]
+    fn a_flip_that_was_forgotten_is_the_last_one_again() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("state.json");
+        let key = SigningKey::generate().unwrap().0;
+        let mesh = key.verifying_key().mesh();
+        let cut = |seq| CutKey { seq, label: "20210606_2000".parse().unwrap(), root: Digest::of(&[seq as u8]) };
+        let mut state = State::open(path.clone()).unwrap();
+        state.next_flip(&key, mesh, cut(1), 5, FlipKind::Publish).unwrap();
+        for seq in [2, 9] {
+            state.plan(Planned { cut: cut(seq), kind: FlipKind::Publish }).unwrap();
+        }
+        let flip = Flip { mesh, serial: 7, cut: cut(4), at_us: 9, kind: FlipKind::Publish };
+        state.adopt(key.sign(&flip).unwrap(), &flip).unwrap();
+        let mut state = State::open(path).unwrap();
+        assert_eq!((state.serial(), state.decided(), state.current()), (7, 4, Some(cut(4))));
+        assert_eq!(state.planned(), [Planned { cut: cut(9), kind: FlipKind::Publish }]);
+        assert_eq!(state.next_flip(&key, mesh, cut(9), 10, FlipKind::Publish).unwrap().0, 8);
+    }
 
     #[test]
     fn serials_outlive_restarts() {

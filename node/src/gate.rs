@@ -104,6 +104,8 @@ struct State {
     mended: u64,
     /// A flip to a cut that is not complete here yet, and its serial.
     pending: Option<(u64, Signed<Flip>)>,
+    /// The flip of the mark, if it is at hand.
+    last: Option<Signed<Flip>>,
 }
 
 impl Gate {
@@ -117,7 +119,9 @@ impl Gate {
         let mut served = home.read_served();
         // The mark is written first, so a crash can have come between the two.
         served.extend(mark.root.filter(|root| served.last() != Some(root)));
-        let state = Mutex::new(State { mark, served, prepared: None, mended: 0, pending: None });
+        let is_last = |signed: &Signed<Flip>| signed.open(&key).is_ok_and(|flip| flip.serial == mark.serial);
+        let last = home.read_flip().filter(is_last);
+        let state = Mutex::new(State { mark, served, prepared: None, mended: 0, pending: None, last });
         let gate = Self {
             home,
             store,
@@ -147,6 +151,11 @@ impl Gate {
     /// The mark.
     pub fn mark(&self) -> Mark {
         self.lock().mark
+    }
+
+    /// The flip of the mark, signed; `None` before the first, and if only its numbers were kept.
+    pub fn last(&self) -> Option<Signed<Flip>> {
+        self.lock().last.clone()
     }
 
     /// Serial of the last flip that was obeyed. Never waits: a flip holds the mark until its instant.
@@ -256,6 +265,10 @@ impl Gate {
         if let Err(error) = self.home.write_served(&state.served) {
             tracing::warn!(%error, "earlier cuts will not be addressable after a restart");
         }
+        if let Err(error) = self.home.write_flip(&signed) {
+            tracing::warn!(%error, "this flip cannot be shown to others after a restart");
+        }
+        state.last = Some(signed);
         let at = flipped.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
         // The last reader of the old snapshot frees it; that must not be this thread while it holds the lock.

@@ -5,7 +5,8 @@
 //! rules.toml      the operator's rules about requests, if there are any
 //! identity.json   name, zone, mesh certificate and key, the pinned signing key: readable by the owner alone
 //! site.pem .key   certificate of the public site from the mesh authority
-//! mark.json       the last flip that was obeyed
+//! mark.json       the last flip that was obeyed: its numbers
+//! flip.bin        the same, signed, to show to others
 //! served.json     the cuts that were served, oldest first
 //! members.bin     who is in the mesh, signed
 //! boot            when the last process began, so that the next one is later
@@ -22,7 +23,7 @@ use std::{
 
 use anyhow::Context as _;
 use difusor_proto::{
-    Digest, Mark, NodeId, Signed, VerifyingKey, Zone, digest,
+    Digest, Flip, Mark, NodeId, Signed, VerifyingKey, Zone, digest,
     members::Members,
     store::{Access, replace},
     tls,
@@ -162,6 +163,23 @@ impl Home {
 
     fn served(&self) -> PathBuf {
         self.dir.join("served.json")
+    }
+
+    fn flip(&self) -> PathBuf {
+        self.dir.join("flip.bin")
+    }
+
+    /// The last flip that was obeyed, if it was kept: one that is older than the mark, or damaged, is worth nothing.
+    pub fn read_flip(&self) -> Option<Signed<Flip>> {
+        postcard::from_bytes(&fs::read(self.flip()).ok()?).ok()
+    }
+
+    /// Keeps the last flip that was obeyed.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn write_flip(&self, flip: &Signed<Flip>) -> io::Result<()> {
+        replace(&self.flip(), &postcard::to_stdvec(flip).map_err(io::Error::other)?, Access::Normal)
     }
 
     fn mark(&self) -> PathBuf {

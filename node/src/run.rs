@@ -326,6 +326,7 @@ impl Node {
         let naming = dns.map(|dns| dns.spawn(sync.peers.clone(), over.clone())).transpose()?;
         tokio::spawn(Arc::clone(&sync).obey_peers(told, closing.clone()));
         tokio::spawn(Arc::clone(&sync).catch_up(closing.clone()));
+        monitor.begin();
         let mut watching_over = tokio::spawn(monitor.run(over.clone()));
         if let (Some(offenders), Some(blocklist)) = (station.door.offenders(), blocklist.clone()) {
             tokio::spawn(closing.clone().run_until_cancelled_owned(hand_over(offenders.news(), blocklist)));

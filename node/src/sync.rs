@@ -327,8 +327,8 @@ impl Session {
     ) -> Result<(Arc<Self>, RecvStream, JoinSet<()>), CloseCode> {
         let (mut send, mut recv) = connection.open_bi().await.map_err(|_| CloseCode::Done)?;
         let gate = Arc::clone(&sync.gate);
-        let state = tokio::task::spawn_blocking(move || (gate.mark(), gate.held())).await;
-        let (mark, held) = state.map_err(|_| CloseCode::Done)?;
+        let state = tokio::task::spawn_blocking(move || (gate.mark(), gate.last(), gate.held())).await;
+        let (mark, last, held) = state.map_err(|_| CloseCode::Done)?;
         let holds = held.map_err(|error| {
             tracing::error!(%error, "the store cannot be read");
             CloseCode::Done
@@ -337,6 +337,10 @@ impl Session {
         lock(&sync.came).clear();
         let hello = Hello { software, mark, holds, public: sync.public.clone(), archive: sync.keep.is_some() };
         wire::write_frame(&mut send, &FromNode::Hello(hello)).await.map_err(|_| CloseCode::Done)?;
+        let version = Version::of_connection(connection).unwrap_or(Version::Four);
+        if version >= Version::Five {
+            wire::write_frame(&mut send, &FromNode::Knows(last)).await.map_err(|_| CloseCode::Done)?;
+        }
         let welcome = timeout(PATIENCE, wire::read_frame(&mut recv, MAX_CONTROL_FRAME)).await;
         match welcome.map_err(|_| CloseCode::Silent)? {
             Ok(Some(FromCoordinator::Welcome { mesh, node, zone })) if mesh == sync.key.mesh() => {
@@ -360,7 +364,6 @@ impl Session {
             let _ = send.finish();
             let _ = send.stopped().await;
         });
-        let version = Version::of_connection(connection).unwrap_or(Version::Four);
         Ok((Arc::new(Self { out, version, is_alone: false, ..Self::alone(sync) }), recv, writer))
     }
 

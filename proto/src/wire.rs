@@ -23,7 +23,8 @@
 //! **Members.** The node says with [`FromNode::Reach`] how others reach it; the coordinator tells all nodes who is in the
 //! mesh ([`FromCoordinator::Members`]), and from then on they talk to [each other](crate::peer), too.
 //!
-//! **Flips** come on the control stream, signed; the node answers [`FromNode::Flipped`] when it serves the cut.
+//! **Flips** come on the control stream, signed; the node answers [`FromNode::Flipped`] when it serves the cut. Behind its hello it
+//! shows the last one that it obeyed ([`FromNode::Knows`]), so that a coordinator that came back from a backup learns what it forgot.
 //!
 //! **Non-goals.** Nothing here is secret from the other side, and nothing received is believed for having arrived on an
 //! authenticated connection: content is checked against signed digests.
@@ -65,7 +66,7 @@ pub const ALPN_ENROL: &[u8] = b"difusor-enrol/1";
 pub enum Version {
     /// Every node is sent every cut by the coordinator.
     Four,
-    /// With [`FromCoordinator::Nearby`] and [`FromNode::Lacks`].
+    /// With [`FromCoordinator::Nearby`], [`FromNode::Lacks`] and [`FromNode::Knows`].
     Five,
 }
 
@@ -161,6 +162,8 @@ pub enum FromNode {
         /// Which.
         cut: CutKey,
     },
+    /// The last flip that the node obeyed, if it has it at hand; right behind the hello. Since [`Version::Five`].
+    Knows(Option<Signed<Flip>>),
 }
 
 /// How a node is, and what it makes of others.

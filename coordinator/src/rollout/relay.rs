@@ -21,6 +21,9 @@ pub(super) const SOURCES: usize = 3;
 /// further one, so that a zone behind a slow link is not sent many copies that make it slower still.
 pub(super) const PATIENCE: u64 = 3_000_000;
 
+/// How long a node that could not have a cut from others waits, microseconds, until it asks them again, if nobody else has it.
+const AGAIN: u64 = 1_000_000;
+
 /// How one zone is doing with a cut.
 #[derive(Default)]
 struct Progress<'a> {
@@ -66,6 +69,29 @@ pub(super) fn assign(nodes: &BTreeMap<NodeId, Node>, cut: CutKey, now_us: u64) -
             };
             *children += 1;
             let from = zone.givers.iter().take(SOURCES).map(|(giver, _)| (*giver).clone()).collect();
+            actions.push(Action::Nearby { node: name.clone(), cut, from });
+        }
+    }
+    actions
+}
+
+/// The same for a cut that is not here: whoever holds it gives it to all zones, and nobody else can.
+pub(super) fn assign_absent(nodes: &BTreeMap<NodeId, Node>, cut: CutKey, now_us: u64) -> Vec<Action> {
+    let is_holder = |node: &&Node| node.gives && node.holds.contains(&cut.root);
+    let mut from: Vec<_> =
+        nodes.iter().filter(|(_, node)| is_holder(node)).map(|(name, node)| (&node.zone, name)).collect();
+    if from.is_empty() {
+        return Vec::new();
+    }
+    let mut actions = Vec::new();
+    for (name, node) in nodes {
+        let is_new = node.offered != Some(cut.root) && node.direct != Some(cut.root);
+        let is_due = is_new || (node.direct == Some(cut.root) && now_us.saturating_sub(node.since_us) >= AGAIN);
+        if node.asks && is_due && !node.holds.contains(&cut.root) && node.refused != Some(cut.root) {
+            // Its own zone first, and not all of them the same.
+            from.rotate_left(1);
+            let (near, far): (Vec<_>, Vec<_>) = from.iter().partition(|(zone, _)| **zone == node.zone);
+            let from = near.into_iter().chain(far).take(SOURCES).map(|(_, giver)| (*giver).clone()).collect();
             actions.push(Action::Nearby { node: name.clone(), cut, from });
         }
     }

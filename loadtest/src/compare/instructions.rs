@@ -29,10 +29,12 @@ pub(super) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The words in front of a program that is to be counted, which leaves what it writes in `dir`.
+/// The words in front of a program that is to be counted, which leaves what it writes in `dir`. It may start itself anew.
 pub(super) fn prefix(dir: &Path) -> Vec<String> {
     let file = format!("--callgrind-out-file={}", dir.join(FILE).display());
-    ["valgrind", "-q", "--tool=callgrind", "--fair-sched=yes", &file].map(str::to_owned).to_vec()
+    ["valgrind", "-q", "--tool=callgrind", "--fair-sched=yes", "--trace-children=yes", &file]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// A count that goes on.

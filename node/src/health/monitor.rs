@@ -185,8 +185,20 @@ impl Monitor {
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            let view = self.peers.view();
-            self.sync.door.turn_away(self.is_joining(&view) || self.misses(&view));
+            self.mind_door();
+        }
+    }
+
+    fn mind_door(&self) {
+        let view = self.peers.view();
+        self.sync.door.turn_away(self.is_joining(&view) || self.misses(&view));
+    }
+
+    /// What has to be so before the first visitor can come, or anybody can ask how this node is: it has not looked yet.
+    pub fn begin(&self) {
+        self.mind_door();
+        if self.is_joining(&self.peers.view()) {
+            self.board.show(Health { state: Reason::Joining.condition(), reasons: vec![Reason::Joining] });
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`killing`] publishes a night while processes die at random, and checks after each round what a crash may never cost:
 //! [`invariants`]. The other modules make one kind of damage each: between [`staged`] and flip, in the [`index`], in
-//! [`plain`] bytes, in [`bits`] at rest, on a full [`disk`]; and what is spoiled while it is served, by [`scrub`].
+//! [`plain`] bytes, in [`bits`] at rest, on a full [`disk`]; and what is spoiled while it is served, by [`scrub`]. [`replaced`] is the loss of a
+//! whole machine: the coordinator's, of which there is an old copy.
 //!
 //! `DIFUSOR_SEED` repeats a run, `DIFUSOR_CRASH_ROUNDS` makes it longer.
 
@@ -15,6 +16,7 @@ mod invariants;
 mod killing;
 mod plain;
 mod prober;
+mod replaced;
 mod rig;
 mod scrub;
 mod seed;

@@ -196,9 +196,10 @@ impl World {
         self.carry_out(at, outputs);
     }
 
-    /// True if a node that is up would answer with that one, beside others.
-    pub(crate) fn some_answer_has(&self, which: usize) -> bool {
-        self.nodes.iter().filter(|node| node.is_up).any(|node| {
+    /// True if a node that is up, in another zone, would answer with that one, beside others.
+    pub(crate) fn some_answer_of_others_has(&self, which: usize) -> bool {
+        let is_other = |at: usize| self.plan.zone(at) != self.plan.zone(which);
+        self.nodes.iter().enumerate().filter(|(at, node)| node.is_up && is_other(*at)).any(|(_, node)| {
             let all = node.view.all(node.clock(self.now));
             all.iter().any(|(member, unfit)| number(&member.node) == which && unfit.is_none())
         })
