@@ -244,11 +244,19 @@ async fn rounds(
     dir: &Path,
 ) -> anyhow::Result<Vec<Measured>> {
     let rounds = if args.quick { 1 } else { args.rounds };
+    let mut idle = 0.0;
+    if let (true, Some(pid)) =
+        (args.instructions, contenders.first().and_then(|contender| contender.server.pids().first().copied()))
+    {
+        idle = instructions::idle(dir, pid, 2 * length(args)).await?;
+        eprintln!("{:.1} million instructions a second with nothing to do", idle / 1e6);
+    }
     let method = Method {
         window: Window {
             warm_up: if args.instructions { instructions::WARM_UP } else { WARM_UP },
             length: length(args),
             counted: args.instructions.then_some(dir),
+            idle,
         },
         idle: args.idle as usize,
         known: (args.drivers == Drivers::Known).then_some(dir),

@@ -68,6 +68,17 @@ impl Count {
     }
 }
 
+/// Instructions a second of a server that nobody asks: a node looks at itself all the time, and while it is counted that is
+/// much beside what it answers.
+pub(super) async fn idle(dir: &Path, pid: u32, length: Duration) -> anyhow::Result<f64> {
+    // What it was asked to verify it is over.
+    tokio::time::sleep(WARM_UP).await;
+    let (count, since) = (Count::start(dir, pid)?, std::time::Instant::now());
+    tokio::time::sleep(length).await;
+    let elapsed = since.elapsed();
+    Ok(count.stop()? as f64 / elapsed.as_secs_f64())
+}
+
 /// All that callgrind has written on demand.
 fn dumps(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let files = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?.into_iter().map(|entry| entry.path());

@@ -111,7 +111,7 @@ fn measured((cell, server, round): (&'static str, Name, u32), body: u64, counted
         p50_us: micros(counted.p50),
         p99_us: micros(counted.p99),
         cpu_us: if answers > 0.0 { spent.server.cpu.as_secs_f64() * 1e6 / answers } else { 0.0 },
-        instructions: spent.instructions.map(|count| count as f64 / answers.max(1.0)),
+        instructions: spent.instructions.map(|count| count / answers.max(1.0)),
         server_ran,
         server_wanted,
         driver_ran: share(spent.driver.cpu),
@@ -184,7 +184,7 @@ mod tests {
             driver: times(1_000, 0),
             idle: None,
             memory: Memory { now: 5, peak: 9 },
-            instructions: Some(375),
+            instructions: Some(375.0),
         };
         let counted = Counted { answers: 3, bytes: 500, ..Counted::default() };
         let made = measured(("x", Name::H2o, 1), 100, counted.clone(), &spent);

@@ -19,6 +19,8 @@ pub(super) struct Window<'a> {
     pub(super) length: Duration,
     /// Where the counts of a server's instructions are, if they are counted.
     pub(super) counted: Option<&'a Path>,
+    /// And what it takes without anything to do, instructions a second.
+    pub(super) idle: f64,
 }
 
 /// What was used meanwhile.
@@ -31,8 +33,8 @@ pub(super) struct Spent {
     pub(super) idle: Option<Duration>,
     /// Of the server, at the end.
     pub(super) memory: Memory,
-    /// Of the server, if they are counted.
-    pub(super) instructions: Option<u64>,
+    /// Of the server, if they are counted, without those that it takes with nothing to do.
+    pub(super) instructions: Option<f64>,
 }
 
 /// Processes that are being watched.
@@ -74,8 +76,11 @@ impl Window<'_> {
         sleep(self.length).await;
         tally.end();
         // Nobody asks meanwhile, since that takes the thread of the clients.
+        let spent = meter.stop();
         let instructions = count.map(Count::stop).transpose()?;
-        Ok(Spent { instructions, ..meter.stop() })
+        let idle = self.idle * spent.elapsed.as_secs_f64();
+        let instructions = instructions.map(|count| (count as f64 - idle).max(0.0));
+        Ok(Spent { instructions, ..spent })
     }
 
     /// The same, and the clients never sleep: waking them would cost the server, as nothing does that sends to another

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use difusor_node::home::Home;
 use difusor_proto::{
-    CutKey, Digest,
+    CutKey, Digest, Flip, Mark, SigningKey,
     limits::{MAX_CONTROL_FRAME, MAX_WANT},
     tls::Identity,
-    wire::{self, CloseCode, FromNode},
+    wire::{self, CloseCode, FromNode, Hello},
 };
 use quinn::ConnectionError;
 
@@ -137,6 +138,50 @@ async fn silence_is_not_waited_for() {
     assert_eq!((half, none), (End::Code(CloseCode::Silent), End::Code(CloseCode::Silent)));
     assert!(since.elapsed() < Duration::from_secs(25), "{:?}", since.elapsed());
     rig.wait_refused("silent", 1).await;
+    rig.publish().await;
+    rig.mesh.stop().await.unwrap();
+}
+
+/// A member that says it has obeyed a flip that the coordinator does not know has to show it, and cannot make one up.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_up_a_flip_that_the_coordinator_has_forgotten() {
+    let mut rig = Rig::start(1).await;
+    rig.publish().await;
+    let mallory = enrol(&rig, "mallory").await;
+    let served = Home::new(rig.mesh.nodes[0].process.dir()).read_flip().expect("the node keeps its flip");
+    let key = SigningKey::from_pkcs8(&std::fs::read(rig.home().dir().join("keys/signing.key")).unwrap()).unwrap();
+    let flip = served.open(&key.verifying_key()).unwrap();
+    let other = SigningKey::generate().unwrap().0;
+    let forged = other.sign(&Flip { serial: 90, ..flip.clone() }).unwrap();
+    let ahead = || {
+        let FromNode::Hello(hello) = hello() else { unreachable!() };
+        FromNode::Hello(Hello { mark: Mark { serial: 90, ..Mark::default() }, ..hello })
+    };
+    expect(&mut rig, &mallory, false, CloseCode::Forged, async |member| {
+        member.say(&ahead()).await;
+        member.say(&FromNode::Knows(Some(forged.clone()))).await;
+    })
+    .await;
+    expect(&mut rig, &mallory, false, CloseCode::Garbage, async |member| {
+        member.say(&ahead()).await;
+        member.say(&FromNode::Ping { sent: 1 }).await;
+    })
+    .await;
+    expect(&mut rig, &mallory, true, CloseCode::Forged, async |member| {
+        member.say(&FromNode::Knows(Some(forged.clone()))).await;
+    })
+    .await;
+    // One that was signed, and is older than what is served, changes nothing.
+    let before = rig.mesh.client().status().await.unwrap();
+    let mut member = Member::dial(&rig, &mallory).await.hello().await;
+    member.say(&FromNode::Knows(Some(served))).await;
+    member.say(&FromNode::Ping { sent: 1 }).await;
+    let pong = wire::read_frame::<wire::FromCoordinator>(&mut member.recv, MAX_CONTROL_FRAME).await;
+    assert!(matches!(pong, Ok(Some(_))), "{pong:?}");
+    let after = rig.mesh.client().status().await.unwrap();
+    assert_eq!((after.serial, after.current), (before.serial, before.current));
+    drop(member);
+    gone(&rig, "mallory").await;
     rig.publish().await;
     rig.mesh.stop().await.unwrap();
 }

@@ -107,7 +107,7 @@ impl Victim {
                     let pong = FromCoordinator::Pong { sent, arrived, answered };
                     let _ = wire::write_frame(&mut self.send, &pong).await;
                 }
-                Ok(Some(FromNode::Report(_) | FromNode::Reach(_) | FromNode::Health(_))) => {}
+                Ok(Some(FromNode::Report(_) | FromNode::Reach(_) | FromNode::Health(_) | FromNode::Knows(_))) => {}
                 Ok(other) => return other,
                 Err(_) => return None,
             }

@@ -95,7 +95,11 @@ async fn a_coordinator_from_an_old_copy_goes_on_where_the_nodes_are() {
     loop {
         match shown(mesh, 2).await {
             Some(4) => break,
-            Some(older) => panic!("people are sent there to see cut {older} after {:?}: {}", since.elapsed(), mesh.nodes[2].process.log_end()),
+            Some(older) => panic!(
+                "people are sent there to see cut {older} after {:?}: {}",
+                since.elapsed(),
+                mesh.nodes[2].process.log_end()
+            ),
             None => assert!(since.elapsed() < PATIENCE, "it has no cut: {}", mesh.nodes[2].process.log_end()),
         }
     }
