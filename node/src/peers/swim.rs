@@ -20,7 +20,8 @@ use difusor_proto::{
     process::unix_us,
 };
 use foca::{
-    BroadcastHandler, Codec as _, Config, Foca, Invalidates, Member, Notification, PeriodicParams, PostcardCodec, Timer,
+    BroadcastHandler, Codec as _, Config, Foca, Invalidates, Member, Notification, PeriodicParams, PostcardCodec,
+    Timer, TimerToken,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -28,15 +29,18 @@ use serde::{Deserialize, Serialize};
 /// What is left of a datagram for a packet: a number, what it is, and its length.
 const PACKET: usize = MAX_DATAGRAM - 16;
 
-/// How often each node asks another. A node that dies is asked within one or two of these, suspected at the end of that one,
-/// and given up [`SUSPICION`] later.
-const PERIOD: Duration = Duration::from_millis(500);
+/// How often each node asks another. A node that dies is asked within some of these (each of the others asks one by chance),
+/// suspected at the end of that one, and given up [`SUSPICION`] later.
+const PERIOD: Duration = Duration::from_millis(250);
 
 /// How long an answer may take before others are asked to ask: a little more than the longest round trip reckoned with.
 const ROUND_TRIP: Duration = Duration::from_millis(230);
 
 /// How long a suspect may object: some round trips of the longest path, with a packet lost now and then.
-const SUSPICION: Duration = Duration::from_millis(1200);
+const SUSPICION: Duration = Duration::from_millis(1000);
+
+/// How often each node tells three others what is new.
+const GOSSIP: Duration = Duration::from_millis(100);
 
 /// How long those who are down are remembered; a process that comes back has a new name anyhow.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -209,6 +213,8 @@ pub struct Swim {
     heard: Arc<Mutex<Heard>>,
     timers: BinaryHeap<Reverse<Due>>,
     order: u64,
+    /// What tells the timers of this name of the process from those of the last.
+    token: Option<TimerToken>,
 }
 
 impl Swim {
@@ -219,7 +225,7 @@ impl Swim {
         let rng = StdRng::seed_from_u64(seed);
         let handler = Handler(Arc::clone(&heard));
         let foca = Foca::with_custom_broadcast(Process { node, boot }, config(), rng, PostcardCodec, handler);
-        Self { foca, heard, timers: BinaryHeap::new(), order: 0 }
+        Self { foca, heard, timers: BinaryHeap::new(), order: 0, token: None }
     }
 
     /// Who is in the mesh. Whoever is not any more is down.
@@ -324,6 +330,24 @@ impl Swim {
         alive.map(|member| (member.id().node.clone(), member.state() == foca::State::Suspect)).collect()
     }
 
+    /// A process that was taken for dead begins anew, and the library forgets whom it suspected. A node that hears nothing says of
+    /// all others that they are dead: nobody would be sure of its death for as long as it says so.
+    fn keep_suspicions(&mut self, timers: &[(Duration, Timer<Process>)]) {
+        let of_probe = |(_, timer): &(Duration, Timer<Process>)| match timer {
+            Timer::ProbeRandomMember(token) => Some(*token),
+            _ => None,
+        };
+        let Some(new) = timers.iter().find_map(of_probe).filter(|new| self.token != Some(*new)) else { return };
+        self.token = Some(new);
+        let renew = |Reverse(mut due): Reverse<Due>| {
+            if let Timer::ChangeSuspectToDown { token, .. } = &mut due.event {
+                *token = new;
+            }
+            Reverse(due)
+        };
+        self.timers = std::mem::take(&mut self.timers).into_iter().map(renew).collect();
+    }
+
     fn call(
         &mut self,
         now: u64,
@@ -339,6 +363,7 @@ impl Swim {
             tracing::debug!(%error, "failure detection");
         }
         let Gathered { send, timers, changes } = gathered;
+        self.keep_suspicions(&timers);
         for (after, event) in timers {
             self.order += 1;
             let at = now.saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
@@ -379,7 +404,7 @@ fn config() -> Config {
             frequency: Duration::from_secs(2),
             num_members: some(2),
         }),
-        periodic_gossip: Some(PeriodicParams { frequency: Duration::from_millis(150), num_members: some(3) }),
+        periodic_gossip: Some(PeriodicParams { frequency: GOSSIP, num_members: some(3) }),
     }
 }
 

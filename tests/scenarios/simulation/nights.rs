@@ -162,7 +162,7 @@ fn in_a_quiet_night_nothing_fails_and_one_copy_goes_to_each_zone() {
 /// With a third of all packets lost for five minutes nobody is taken for dead, and nobody is sent elsewhere.
 #[test]
 fn a_path_that_loses_many_is_no_failure() {
-    for seed in 0..2 {
+    for seed in 0..12 {
         let policy =
             Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
         let plan = Plan { zones: 3, per_zone: 2, policy, visitors: 20, has_swim: true, every: 30 * SECOND, cuts: 8 };
@@ -219,6 +219,7 @@ fn who_is_gone_is_out_of_every_answer_soon() {
         gone("nothing comes into a zone", seeds, |_| into()),
         gone("a zone is cut off", seeds, |_| [out(), into()].concat()),
     ] {
-        assert!(times.iter().all(|took| *took <= 5_000), "{times:?}");
+        // Known to all within three seconds; what is left is how rarely it is not.
+        assert!(times[times.len() * 9 / 10] <= 3_000 && times.iter().all(|took| *took <= 5_000), "{times:?}");
     }
 }
