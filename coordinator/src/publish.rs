@@ -201,13 +201,18 @@ impl Publisher {
         commands: Commands,
         fleet: FleetView,
         refused: PathBuf,
-        taken: Arc<AtomicU64>,
     ) -> Result<Self, DeltaError> {
         let cuts = store.cuts()?;
         let archive = cuts.iter().map(|cut| Ok(Archived::of(*cut, deltas.manifest(cut)?.as_ref())));
         let archive = Mutex::new(archive.collect::<Result<_, DeltaError>>()?);
         let (committed, turn) = (watch::Sender::default(), tokio::sync::Mutex::default());
+        let taken = Arc::default();
         Ok(Self { store, key, deltas, packages, commands, fleet, refused, archive, committed, taken, turn })
+    }
+
+    /// The highest number of a cut that was ever published, as far as is known, for whoever learns of a higher one.
+    pub fn taken(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken)
     }
 
     /// The packages of the archive.

@@ -97,7 +97,6 @@ impl Coordinator {
         let rollout = Rollout::new(policy, state.current(), state.serial());
         let plan = Plan { every: config.keyframe_every, verbatim: config.verbatim_cuts };
         let archive = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, AT_HAND)?);
-        let taken = Arc::default();
         let publisher = Publisher::new(
             store.clone(),
             Arc::clone(&key),
@@ -106,7 +105,6 @@ impl Coordinator {
             commands.clone(),
             Arc::clone(&fleet),
             home.refused(),
-            Arc::clone(&taken),
         )?;
         publisher.resume(&state);
         let fetcher = Fetcher::new(store.clone(), &home.store(), &key);
@@ -124,7 +122,7 @@ impl Coordinator {
         });
         let publisher = Arc::new(publisher);
         let witness = Witness::new(Arc::clone(&fleet), config.site.clone())?;
-        let driver = Driver::new(rollout, state, key, Arc::clone(&fleet), witness, store.clone(), taken);
+        let driver = Driver::new(rollout, state, key, Arc::clone(&fleet), witness, store.clone(), publisher.taken());
         let round = Round::new(config.scrub_rate.0, config.scrub_every.0, config.low_space.0);
         let scrub = Scrub::new(store.clone(), Arc::clone(&publisher), round);
         let replica = config

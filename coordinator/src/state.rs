@@ -167,7 +167,8 @@ mod tests {
         let path = dir.path().join("state.json");
         let key = SigningKey::generate().unwrap().0;
         let mesh = key.verifying_key().mesh();
-        let cut = |seq| CutKey { seq, label: "20210606_2000".parse().unwrap(), root: Digest::of(&[seq as u8]) };
+        let cut =
+            |seq: u64| CutKey { seq, label: "20210606_2000".parse().unwrap(), root: Digest::of(&seq.to_le_bytes()) };
         let mut state = State::open(path.clone()).unwrap();
         state.next_flip(&key, mesh, cut(1), 5, FlipKind::Publish).unwrap();
         for seq in [2, 9] {

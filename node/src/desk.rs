@@ -330,7 +330,7 @@ impl Desk for Visit {
             Refusal::Version => Kind::Version,
         };
         if matches!(refusal, Refusal::Malformed | Refusal::TransferCoding) {
-            self.counter.door.blame(self.peer, Offence::Violation, self.counter.now());
+            self.counter.door.blame(self.peer, Offence::Violation, Instant::now());
         }
         let page = self.counter.pages.get(kind);
         sink.head(page.status, &[&page.fields, self.counter.tick.borrow().block(page.class, self.seed)]);

@@ -192,6 +192,7 @@ impl Network {
                 () = sleep_until(due.into()) => node.tick(),
                 _ = beat.tick() => node.beat(),
             }
+            node.mind_clock();
             node.show();
         }
         let last = node.swim.leave(node.now());

@@ -55,6 +55,13 @@ impl ClockFilter {
         self.samples.push_back(sample);
     }
 
+    /// Our clock was set, by so much, microseconds: all that was measured before is about another one.
+    pub fn was_set(&mut self, by_us: i64) {
+        for sample in &mut self.samples {
+            sample.offset_us = sample.offset_us.saturating_sub(by_us);
+        }
+    }
+
     /// The sample with the shortest round trip; `None` before the first.
     pub fn best(&self) -> Option<Offset> {
         self.samples.iter().copied().min_by_key(|sample| sample.rtt_us)
@@ -82,6 +89,20 @@ impl Offset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_not_measured_anew() {
+        let mut filter = ClockFilter::default();
+        filter.sample(Exchange { sent: 1_000, arrived: 6_100, answered: 6_100, back: 1_200 });
+        filter.was_set(300_000_000);
+        assert_eq!(filter.best().map(|best| best.offset_us), Some(5_000 - 300_000_000));
+        // What is measured then agrees with it.
+        let later = 300_001_000;
+        filter.sample(Exchange { sent: later, arrived: 6_150, answered: 6_150, back: later + 300 });
+        assert_eq!(filter.samples.len(), 2);
+        filter.was_set(-300_000_000);
+        assert_eq!(filter.best().map(|best| best.offset_us), Some(5_000));
+    }
 
     #[test]
     fn finds_the_offset_of_a_skewed_clock() {

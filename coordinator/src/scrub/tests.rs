@@ -65,17 +65,9 @@ fn scrub(dir: &TempDir, store: &Store, key: &Arc<SigningKey>) -> Arc<Scrub> {
     let refused = dir.path().join("refused");
     let plan = Plan { every: 1, verbatim: 1 };
     let packages = Arc::new(Archive::new(store.clone(), key.verifying_key(), plan, 1 << 20).unwrap());
-    let publisher = Publisher::new(
-        store.clone(),
-        Arc::clone(key),
-        deltas,
-        packages,
-        commands,
-        FleetView::default(),
-        refused,
-        Arc::default(),
-    )
-    .unwrap();
+    let publisher =
+        Publisher::new(store.clone(), Arc::clone(key), deltas, packages, commands, FleetView::default(), refused)
+            .unwrap();
     Arc::new(Scrub::new(store.clone(), Arc::new(publisher), Round::new(1 << 30, Duration::from_millis(10), 1)))
 }
 

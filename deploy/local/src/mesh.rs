@@ -132,6 +132,11 @@ impl Process {
         }
     }
 
+    /// From its next start on, it runs this program: an upgrade.
+    pub fn set_program(&mut self, program: impl Into<PathBuf>) {
+        self.program = program.into();
+    }
+
     /// The process's folder.
     pub fn dir(&self) -> &Path {
         self.config.parent().unwrap_or(Path::new("."))

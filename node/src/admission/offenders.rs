@@ -196,7 +196,8 @@ impl Offenders {
         is_live(Key::Source(source)) || is_live(Key::Network(source.network()))
     }
 
-    /// Remembers an offence; bans who did it if it was one too much.
+    /// Remembers an offence; bans who did it if it was one too much. `now` is the clock's, and no thread's idea of it: threads that
+    /// are not agreed on the time forget less than a second in each.
     pub fn blame(&self, address: IpAddr, offence: Offence, now: Instant) {
         if self.terms.first.0.is_zero() || self.is_exempt(address) {
             return;

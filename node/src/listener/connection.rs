@@ -224,7 +224,7 @@ pub(super) fn begin(
 pub(super) fn never_spoke(front: &Front, peer: IpAddr) {
     front.counter.tally.handshake_failed(Failure::Timeout);
     front.counter.trouble(peer);
-    front.counter.door.blame(peer, Offence::Handshake, front.counter.now());
+    front.counter.door.blame(peer, Offence::Handshake, Instant::now());
 }
 
 /// Serves a connection until it ends, is overdue, or is drained.
@@ -277,7 +277,7 @@ async fn serve(tcp: TcpStream, peer: IpAddr, place: Place, front: Rc<Front>, acc
     let ended = std::future::poll_fn(|cx| connection.poll(cx)).await;
     if let Err(error) = ended {
         let peer = connection.peer;
-        let blame = |offence| front.counter.door.blame(peer, offence, front.counter.now());
+        let blame = |offence| front.counter.door.blame(peer, offence, Instant::now());
         if !matches!(error, Broken::Socket(_) | Broken::Tls(_)) || !matches!(connection.phase, Phase::Open { .. }) {
             front.counter.trouble(connection.peer);
         }
@@ -572,7 +572,7 @@ impl Connection<'_> {
         }
         if engine.is_abused() && !std::mem::replace(&mut self.is_cut, true) {
             self.front.counter.tally.abusive();
-            self.front.counter.door.blame(self.peer, Offence::Abuse, self.front.counter.now());
+            self.front.counter.door.blame(self.peer, Offence::Abuse, Instant::now());
             self.front.counter.trouble(self.peer);
         }
         // Whoever has all of it has nothing to wait for.

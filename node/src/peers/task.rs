@@ -38,6 +38,9 @@ const PINGS: usize = 16;
 /// Beats after which what is known of this node is told again, for those who missed it.
 const REPEAT: u32 = 10;
 
+/// A clock that is ahead of itself by so much, microseconds, was set; less is drift, slewing, or a thread that waited in between.
+const SET: u64 = 500_000;
+
 /// The least number of clocks that say whether this one is wrong: one could be wrong itself.
 const CLOCKS: usize = 2;
 
@@ -52,6 +55,8 @@ pub(super) struct Node {
     again: BTreeMap<(Instant, u64), (NodeId, Bytes)>,
     count: u64,
     clocks: HashMap<NodeId, ClockFilter>,
+    /// What both clocks of this machine showed last.
+    clock: (Instant, u64),
     version: (u64, u32),
     mood: Option<Mood>,
     /// The last flip.
@@ -90,6 +95,7 @@ impl Node {
             again: BTreeMap::new(),
             count: 0,
             clocks: HashMap::new(),
+            clock: (Instant::now(), unix_us()),
             version: (boot, 0),
             mood: None,
             flip: None,
@@ -277,6 +283,24 @@ impl Node {
                 self.said.iter().filter(|(_, is_well)| !**is_well).map(|(node, _)| node.clone()).collect();
             ill.into_iter().for_each(|node| self.tell_witness(node, false));
         }
+        self.compare_clocks();
+    }
+
+    /// Notices when the clock is set: it runs as long as the one that cannot be set, otherwise.
+    pub(super) fn mind_clock(&mut self) {
+        let (before, at) = std::mem::replace(&mut self.clock, (Instant::now(), unix_us()));
+        let (now, now_us) = self.clock;
+        let ran = i128::try_from((now - before).as_micros()).unwrap_or(0);
+        let by_us = i64::try_from(i128::from(now_us) - i128::from(at) - ran).unwrap_or(0);
+        if by_us.unsigned_abs() >= SET {
+            tracing::warn!(seconds = by_us / 1_000_000, "the clock of this machine was set");
+            self.clocks.values_mut().for_each(|filter| filter.was_set(by_us));
+            self.compare_clocks();
+        }
+    }
+
+    /// What the others' clocks say of this one.
+    fn compare_clocks(&mut self) {
         let offsets = self.clocks.iter().filter(|(node, _)| self.known.alive.contains(*node));
         let mut offsets: Vec<i64> = offsets.filter_map(|(_, filter)| Some(filter.best()?.offset_us)).collect();
         let others = offsets.len();

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use difusor_coordinator::rollout::{Action, Event as Happened, Rollout};
+use difusor_coordinator::{
+    fleet::{CutView, Fleet, NodeView},
+    rollout::{Action, Event as Happened, Rollout},
+};
 use difusor_proto::{CutKey, Digest, Flip, FlipKind, Signed};
 
 use crate::{
@@ -16,6 +19,8 @@ const DELTA: u64 = 300 * MS;
 pub(crate) struct Coordinator {
     pub(crate) is_up: bool,
     rollout: Rollout,
+    /// What it shows of itself.
+    fleet: Fleet,
     serial: u64,
     last: Option<Signed<Flip>>,
     /// Connections by node: what tells them apart, and when the last word on each comes.
@@ -38,6 +43,7 @@ impl Coordinator {
         Self {
             is_up: true,
             rollout: Rollout::new(plan.policy, None, 0),
+            fleet: Fleet::default(),
             serial: 0,
             last: None,
             sessions: HashMap::new(),
@@ -90,6 +96,18 @@ impl World {
             asks: true,
             gives: true,
         };
+        let view = NodeView {
+            zone: self.members.nodes[of.member].zone.clone(),
+            connected: true,
+            software: Some("0.1.0".into()),
+            public: vec!["192.0.2.1:443".into()],
+            staged: None,
+            serves: None,
+            report: Some(Default::default()),
+            health: Some(Default::default()),
+            drained: false,
+        };
+        self.coordinator.fleet.nodes.insert(name(node), view);
         self.step(event);
         session
     }
@@ -116,6 +134,19 @@ impl World {
         if self.coordinator.is_up && self.coordinator.published < self.plan.cuts {
             self.coordinator.published += 1;
             let cut = cut(self.coordinator.published);
+            self.coordinator.fleet.begin(CutView {
+                cut,
+                package_bytes: 0,
+                plain_bytes: 0,
+                entries: 0,
+                received_us: self.now,
+                ingest_us: 0,
+                durable_us: None,
+                flip_at_us: None,
+                skew_us: None,
+                seen_skew_us: None,
+                nodes: BTreeMap::new(),
+            });
             self.step(Happened::Publish { cut, kind: FlipKind::Publish, durable: true });
         }
         self.after(self.plan.every, Event::Publish);
@@ -131,7 +162,12 @@ impl World {
         }
         self.coordinator.heard += 1;
         match word {
-            Word::Staged(cut) => self.step(Happened::Staged { node: name(node), cut }),
+            Word::Staged(cut) => {
+                if let Some(progress) = self.coordinator.fleet.progress(&cut, &name(node)) {
+                    progress.staged_us = Some(self.now);
+                }
+                self.step(Happened::Staged { node: name(node), cut });
+            }
             Word::Lacks(cut) => self.step(Happened::Lacks { node: name(node), cut }),
             _ => {}
         }
@@ -156,7 +192,12 @@ impl World {
                     *self.coordinator.copies.entry((cut.seq, self.plan.zone(node))).or_default() += 1;
                     self.say(node, Word::Delta(cut, DELTA));
                 }
-                Action::Nearby { node, cut, from } => self.say(crate::node::number(&node), Word::Nearby(cut, from)),
+                Action::Nearby { node, cut, from } => {
+                    if let Some(progress) = self.coordinator.fleet.progress(&cut, &node) {
+                        progress.source = from.first().cloned();
+                    }
+                    self.say(crate::node::number(&node), Word::Nearby(cut, from));
+                }
                 Action::Flip { cut, at_us, kind } => self.order(cut, at_us, kind),
                 Action::Remind { node } => {
                     if let Some(flip) = self.coordinator.last.clone() {

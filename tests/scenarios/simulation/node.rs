@@ -183,6 +183,7 @@ impl World {
 
     pub(crate) fn packet(&mut self, to: usize, from: usize, bytes: &Bytes) {
         let now = self.now;
+        self.packets += 1;
         if let Some(swim) = self.nodes[to].swim.as_mut() {
             let outputs = swim.receive(&name(from), bytes, now);
             self.carry_out(to, outputs);

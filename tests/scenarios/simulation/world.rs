@@ -163,6 +163,8 @@ pub(crate) struct World {
     pub(crate) loss: f64,
     /// When a partition was mended last.
     pub(crate) mended: Option<u64>,
+    /// Packets of failure detection that came.
+    pub(crate) packets: u64,
     /// What must not be, by the name of the invariant.
     pub(crate) broken: Vec<(&'static str, String)>,
 }
@@ -196,6 +198,7 @@ impl World {
             cut: BTreeSet::new(),
             loss: 0.0,
             mended: None,
+            packets: 0,
             broken: Vec::new(),
             rng,
             key,
