@@ -2,7 +2,7 @@
 
     python3 look.py '{"namespace": …, "node": …, "authority": …}'
 
-For each line `{"after": cut}` it answers `{"cut": …, "at": seconds}`: when the first answer of a later cut was here.
+For each line `{"after": cut}` it answers `{"cut": …, "at": Unix seconds}`: when the first answer of a later cut was here.
 """
 
 import json
@@ -32,12 +32,12 @@ def main(namespace, node, authority):
             head = b""
             while not head.endswith(b"\r\n\r\n"):
                 head += line.recv(4096)
-            at = time.monotonic()
+            at = time.time()
             cut = int(head.lower().partition(b"difusor-cut: ")[2].partition(b"\r")[0].rpartition(b"/")[2] or 0)
             if cut > after:
                 print(json.dumps({"cut": cut, "at": at}), flush=True)
                 break
-            due = max(due + EVERY, at)
+            due = max(due + EVERY, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
 
 

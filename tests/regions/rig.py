@@ -153,7 +153,7 @@ class Rig:
         os.makedirs(self.home("home"))
         with open(os.path.join(self.home("home"), "coordinator.toml"), "w") as file:
             at = f"{ADDRESSES['home']}:{atlas.MESH}"
-            file.write(f'mesh = "{at}"\nmesh_public = ["{at}"]\napi = "127.0.0.1:{atlas.API}"\nflip_deadline = "5 s"\n')
+            file.write(f'mesh = "{at}"\nmesh_public = ["{at}"]\napi = "127.0.0.1:{atlas.API}"\nflip_deadline = "5 s"\nsite = "{atlas.SITE}"\n')
         self.command("home", "init")
         self.start("home")
         for node in NODES:

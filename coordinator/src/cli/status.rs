@@ -121,3 +121,47 @@ fn text(fleet: &Fleet) -> anyhow::Result<String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use difusor_proto::Digest;
+
+    use super::*;
+    use crate::fleet::Progress;
+
+    #[test]
+    fn a_flip_as_it_was_seen_is_one_line_and_one_for_each_that_was_not() {
+        let cut = CutKey { seq: 7, label: "20240602_2035".parse().unwrap(), root: Digest::of(b"") };
+        let mut view = CutView {
+            cut,
+            package_bytes: 0,
+            plain_bytes: 0,
+            entries: 0,
+            received_us: 0,
+            ingest_us: 0,
+            durable_us: None,
+            flip_at_us: None,
+            skew_us: None,
+            seen_skew_us: None,
+            nodes: Default::default(),
+        };
+        assert_eq!(flip_seen(&view).unwrap(), "", "it has not flipped");
+        let instant = 1_717_372_800_123_000;
+        view.flip_at_us = Some(instant);
+        view.skew_us = Some(400);
+        let mut fleet = Fleet { current: Some(cut), ..Fleet::default() };
+        fleet.begin(view);
+        for (node, late) in [("a", 500), ("b", 1_800)] {
+            fleet.seen(&node.parse().unwrap(), &cut, Seen { at_us: instant + late, blur_us: 2_500 });
+        }
+        let unseen = Progress { unseen: Some("no answer from 192.0.2.1:443".into()), ..Progress::default() };
+        fleet.cuts[0].nodes.insert("c".parse().unwrap(), unseen);
+        let said = text(&fleet).unwrap();
+        let line = "flip of 7 at 2024-06-03T00:00:00.123Z: seen from outside on 2 of 3 nodes, 1.3 ms apart (each ± 2.5 ms); by \
+                    their own word 0.4 ms apart\n  c was not seen: no answer from 192.0.2.1:443\n";
+        assert!(said.contains(line), "{said}");
+        // A node that comes later than that has not flipped with the others.
+        fleet.seen(&"c".parse().unwrap(), &cut, Seen { at_us: instant + 5_000_000, blur_us: 2_500 });
+        assert_eq!(fleet.cuts[0].seen_skew_us, Some(1_300));
+    }
+}

@@ -14,7 +14,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use crate::world::{Event, Fault, Plan, SECOND, World};
 
 /// Seeds that are tried in every run. `DIFUSOR_SEEDS=FROM-TO` tries others.
-const SEEDS: std::ops::Range<u64> = 0..300;
+const SEEDS: std::ops::Range<u64> = 0..100;
 
 /// How long the mesh may take to be one again after everything is mended: the longest hysteresis, an idle connection, and
 /// the flip that comes then.
