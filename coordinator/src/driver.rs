@@ -242,7 +242,7 @@ impl Driver {
         let Ok(flip) = signed.open(&self.key.verifying_key()) else { return };
         let (cut, known) = (flip.cut, self.state.serial());
         // Of two histories, the one that went further is what visitors saw last.
-        let is_newer = cut.seq > self.state.decided();
+        let is_newer = flip.newest() > self.state.decided();
         if flip.mesh != self.key.verifying_key().mesh() || (flip.serial <= known && !is_newer) {
             return;
         }
@@ -258,11 +258,11 @@ impl Driver {
             if let Err(error) = tokio::task::block_in_place(|| self.state.adopt(signed, &flip)) {
                 return tracing::error!(%error, "what a node showed cannot be kept on disk");
             }
-            self.rollout.adopt(cut, flip.serial);
+            self.rollout.adopt(&flip);
         } else {
             self.step(Event::Publish { cut, kind: FlipKind::Publish, durable: true });
         }
-        self.taken.fetch_max(cut.seq, Relaxed);
+        self.taken.fetch_max(flip.newest(), Relaxed);
     }
 
     /// Tells everyone who is in the mesh. Whoever is not any more hears that, too, and is closed.

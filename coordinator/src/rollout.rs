@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use difusor_proto::{CutKey, Digest, FlipKind, NodeId, Zone};
+use difusor_proto::{CutKey, Digest, Flip, FlipKind, NodeId, Zone};
 use serde::Deserialize;
 
 /// When a cut is staged by enough nodes to flip.
@@ -244,9 +244,9 @@ impl Rollout {
     }
 
     /// A node showed a flip that was forgotten here: it is the last one. What is older is not published any more.
-    pub fn adopt(&mut self, cut: CutKey, serial: u64) {
-        (self.current, self.serial) = (Some(cut), serial);
-        self.queue.retain(|target| target.cut.seq > cut.seq);
+    pub fn adopt(&mut self, flip: &Flip) {
+        (self.current, self.serial) = (Some(flip.cut), flip.serial);
+        self.queue.retain(|target| target.cut.seq > flip.newest());
     }
 
     /// This cut is not here. Nodes that hold it give it to the others.

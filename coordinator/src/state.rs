@@ -133,9 +133,9 @@ impl State {
     /// # Errors
     /// If it cannot be written.
     pub fn adopt(&mut self, signed: Signed<Flip>, flip: &Flip) -> io::Result<()> {
-        let decided = self.saved.decided.max(flip.cut.seq);
+        let decided = self.saved.decided.max(flip.newest());
         let mut planned = self.saved.planned.clone();
-        planned.retain(|order| order.cut.seq > flip.cut.seq);
+        planned.retain(|order| order.cut.seq > flip.newest());
         self.save(Saved { current: Some(flip.cut), flip: Some(signed), serial: flip.serial, decided, planned })
     }
 
@@ -180,6 +180,10 @@ mod tests {
         assert_eq!((state.serial(), state.decided(), state.current()), (7, 4, Some(cut(4))));
         assert_eq!(state.planned(), [Planned { cut: cut(9), kind: FlipKind::Publish }]);
         assert_eq!(state.next_flip(&key, mesh, cut(9), 10, FlipKind::Publish).unwrap().0, 8);
+        // One that led back tells how far it had gone before.
+        let flip = Flip { serial: 12, cut: cut(4), kind: FlipKind::Rollback { from: 11 }, ..flip };
+        state.adopt(key.sign(&flip).unwrap(), &flip).unwrap();
+        assert_eq!((state.serial(), state.decided(), state.current()), (12, 11, Some(cut(4))));
     }
 
     #[test]

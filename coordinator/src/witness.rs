@@ -217,9 +217,11 @@ impl Eye {
                         let of = answer.headers().get(FIELD);
                         let is_new = of.is_some_and(|of| of.as_bytes() == name.as_bytes());
                         bracket.add(sent, unix_us(), is_new);
-                        if of.is_none() && !answer.status().is_server_error() {
-                            why = format!("{address} answers {}: is `site` in coordinator.toml its host?", answer.status().as_u16());
-                        }
+                        why = match of {
+                            None if answer.status().is_server_error() => format!("{address} has no cut"),
+                            None => format!("{address} answers {}: set `site` in coordinator.toml to its host", answer.status().as_u16()),
+                            Some(_) => format!("{address} shows another cut {} s after the instant", OVER / 1_000_000),
+                        };
                         if bracket.after.is_some() {
                             break;
                         }

@@ -43,6 +43,16 @@ impl Statement for Flip {
     }
 }
 
+impl Flip {
+    /// The highest number of a cut that nodes which obey it may have served.
+    pub fn newest(&self) -> u64 {
+        match self.kind {
+            FlipKind::Publish => self.cut.seq,
+            FlipKind::Rollback { from } => self.cut.seq.max(from),
+        }
+    }
+}
+
 /// The highest that a node has been told to serve. The start value allows anything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {

@@ -85,9 +85,14 @@ pub(super) fn assign_absent(nodes: &BTreeMap<NodeId, Node>, cut: CutKey, now_us:
     }
     let mut actions = Vec::new();
     for (name, node) in nodes {
-        let is_new = node.offered != Some(cut.root) && node.direct != Some(cut.root);
-        let is_due = is_new || (node.direct == Some(cut.root) && now_us.saturating_sub(node.since_us) >= AGAIN);
-        if node.asks && is_due && !node.holds.contains(&cut.root) && node.refused != Some(cut.root) {
+        let has_failed = node.direct == Some(cut.root);
+        let is_due = !has_failed || now_us.saturating_sub(node.since_us) >= AGAIN;
+        if node.asks
+            && node.offered != Some(cut.root)
+            && is_due
+            && !node.holds.contains(&cut.root)
+            && node.refused != Some(cut.root)
+        {
             // Its own zone first, and not all of them the same.
             from.rotate_left(1);
             let (near, far): (Vec<_>, Vec<_>) = from.iter().partition(|(zone, _)| **zone == node.zone);

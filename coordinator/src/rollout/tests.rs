@@ -1,5 +1,6 @@
 //! What is offered to whom, and when all flip, event by event.
 
+use difusor_proto::MeshId;
 use proptest::prelude::*;
 
 use super::*;
@@ -328,4 +329,29 @@ fn the_operator_says_when_enough_have_staged() {
         rollout.step(staged("c", 1), 3600 * SECOND);
         assert_eq!(rollout.target(), None, "{when:?}");
     }
+}
+
+/// What was forgotten here goes from nodes that hold it to those that do not, in any zone, and never from here.
+#[test]
+fn a_cut_that_only_nodes_hold_comes_from_them() {
+    let mut rollout = Rollout::new(POLICY, Some(cut(2)), 2);
+    let flip = Flip { mesh: MeshId::of_key(b"k"), serial: 5, cut: cut(4), at_us: 0, kind: FlipKind::Publish };
+    rollout.step(Event::Publish { cut: cut(3), kind: FlipKind::Publish, durable: true }, 0);
+    rollout.adopt(&flip);
+    rollout.is_absent(&cut(4));
+    assert_eq!((rollout.current(), rollout.target()), (Some(cut(4)), None), "what is older is not published any more");
+    let id = |node: &str| node.parse::<NodeId>().unwrap();
+    // Nobody has it yet: the node is told what it missed, and waits.
+    assert_eq!(rollout.step(joined("b", &[2], 2), 0), [Action::Remind { node: id("b") }]);
+    let nearby = |from: &str| Action::Nearby { node: id("b"), cut: cut(4), from: vec![id(from)] };
+    assert_eq!(rollout.step(joined("a", &[4], 5), 0), [nearby("a")]);
+    assert_eq!(rollout.step(Event::Tick, 9_000_000), []);
+    // It could not have it there: it asks again, after a while.
+    let lacks = Event::Lacks { node: id("b"), cut: cut(4) };
+    assert_eq!(rollout.step(lacks, 9_100_000), [nearby("a")]);
+    let lacks = Event::Lacks { node: id("b"), cut: cut(4) };
+    assert_eq!(rollout.step(lacks, 9_200_000), []);
+    assert_eq!(rollout.step(Event::Tick, 10_100_000), [nearby("a")]);
+    rollout.step(Event::Staged { node: id("b"), cut: cut(4) }, 10_200_000);
+    assert_eq!(rollout.step(Event::Tick, 20_000_000), []);
 }
