@@ -280,3 +280,46 @@ fn nobody_speaks_for_another_and_strangers_are_nobody() {
     assert!(world.swims[0].as_ref().unwrap().alive().contains_key(&name(2)), "{outputs:?}");
     assert!(!world.swims[0].as_ref().unwrap().alive().contains_key(&name(1)));
 }
+
+/// One that hears nothing says of all others that they are dead. Whoever is told so begins anew, and is sure of a real death as
+/// soon as it would have been.
+#[test]
+fn whoever_is_taken_for_dead_keeps_its_suspicions() {
+    let mut world = World::new(3, 1);
+    world.run(8 * SECOND);
+    assert!(world.agrees());
+    world.swims[1] = None;
+    // When it is going to be sure, by what it has found itself.
+    let sure = |world: &World| {
+        let mut timers = world.swims[0].as_ref().unwrap().timers.iter();
+        timers.find_map(|Reverse(due)| match &due.event {
+            Timer::ChangeSuspectToDown { member_id, .. } if member_id.node == name(1) => Some(due.at),
+            _ => None,
+        })
+    };
+    let due = loop {
+        world.run(world.now + 10_000);
+        if let Some(at) = sure(&world) {
+            break at;
+        }
+    };
+    let suspected = world.now;
+    let before = world.swims[0].as_ref().unwrap().foca.identity().clone();
+    let dead = Member::down(before.clone());
+    let outputs = world.swims[2]
+        .as_mut()
+        .unwrap()
+        .call(suspected, |foca, runtime| foca.apply_many(std::iter::once(dead), true, runtime));
+    world.carry_out(2, outputs);
+    while *world.swims[0].as_ref().unwrap().foca.identity() == before {
+        world.run(world.now + 10_000);
+        assert!(world.now < suspected + SECOND / 2, "it is not told");
+    }
+    // Nobody else can tell it.
+    world.swims[2] = None;
+    assert_eq!(sure(&world), Some(due));
+    world.run(due - 1);
+    assert!(world.swims[0].as_ref().unwrap().alive().contains_key(&name(1)));
+    world.run(due + 1);
+    assert!(!world.swims[0].as_ref().unwrap().alive().contains_key(&name(1)));
+}
