@@ -18,7 +18,7 @@ use bytes::Bytes;
 use difusor_proto::{CutKey, NodeId, members::Members, process::unix_us, tls};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http_body_util::Empty;
-use hyper::{Method, Request, Uri, client::conn::http2};
+use hyper::{Method, Request, Uri, client::conn::http2, header::HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -197,6 +197,7 @@ impl Eye {
         mut flip: watch::Receiver<Option<u64>>,
     ) -> Option<Result<Seen, String>> {
         let name = format!("{}/{}", cut.label, cut.seq);
+        let is_new = |of: Option<&HeaderValue>| of.is_some_and(|of| of.as_bytes() == name.as_bytes());
         let mut bracket = Bracket::default();
         let mut why = format!("no answer from {address}");
         let mut waiting = FuturesUnordered::new();
@@ -215,8 +216,7 @@ impl Eye {
                     Ok(answer) => {
                         let answer: hyper::Response<hyper::body::Incoming> = answer;
                         let of = answer.headers().get(FIELD);
-                        let is_new = of.is_some_and(|of| of.as_bytes() == name.as_bytes());
-                        bracket.add(sent, unix_us(), is_new);
+                        bracket.add(sent, unix_us(), is_new(of));
                         why = match of {
                             None if answer.status().is_server_error() => format!("{address} has no cut"),
                             None => format!("{address} answers {}: set `site` in coordinator.toml to its host", answer.status().as_u16()),
@@ -256,9 +256,8 @@ impl Eye {
         // What was asked for earlier may come later.
         let rest = async {
             while let Some((sent, answer)) = waiting.next().await {
-                let is_new = |of: &hyper::header::HeaderValue| of.as_bytes() == name.as_bytes();
                 if let Ok(answer) = answer {
-                    bracket.add(sent, unix_us(), answer.headers().get(FIELD).is_some_and(is_new));
+                    bracket.add(sent, unix_us(), is_new(answer.headers().get(FIELD)));
                 }
             }
         };
