@@ -209,8 +209,9 @@ impl Driver {
             }
             Command::Members(members) => self.members(&members),
             Command::Shown(flip) => {
-                self.learn(*flip);
-                self.step(Event::Tick);
+                if self.learn(*flip) {
+                    self.step(Event::Tick);
+                }
             }
             Command::Event(event) => self.step(event),
             Command::Plan { order, done } => {
@@ -237,14 +238,14 @@ impl Driver {
 
     /// Goes on from a flip that this coordinator has signed and does not know: its folder came back from a backup, or lies on
     /// another machine. No number is used again, no node is led back, and a cut that is only on nodes stays the one that is
-    /// served.
-    fn learn(&mut self, signed: Signed<Flip>) {
-        let Ok(flip) = signed.open(&self.key.verifying_key()) else { return };
+    /// served. False if it was known, as nearly always.
+    fn learn(&mut self, signed: Signed<Flip>) -> bool {
+        let Ok(flip) = signed.open(&self.key.verifying_key()) else { return false };
         let (cut, known) = (flip.cut, self.state.serial());
         // Of two histories, the one that went further is what visitors saw last.
         let is_newer = flip.newest() > self.state.decided();
         if flip.mesh != self.key.verifying_key().mesh() || (flip.serial <= known && !is_newer) {
-            return;
+            return false;
         }
         let is_here = self.store.manifest(&cut).is_ok_and(|found| found.is_some());
         tracing::warn!(
@@ -256,13 +257,15 @@ impl Driver {
         }
         if flip.serial > known {
             if let Err(error) = tokio::task::block_in_place(|| self.state.adopt(signed, &flip)) {
-                return tracing::error!(%error, "what a node showed cannot be kept on disk");
+                tracing::error!(%error, "what a node showed cannot be kept on disk");
+                return false;
             }
             self.rollout.adopt(&flip);
         } else {
             self.step(Event::Publish { cut, kind: FlipKind::Publish, durable: true });
         }
         self.taken.fetch_max(flip.newest(), Relaxed);
+        true
     }
 
     /// Tells everyone who is in the mesh. Whoever is not any more hears that, too, and is closed.
