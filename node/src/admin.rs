@@ -267,6 +267,7 @@ async fn metrics(State(desk): State<Desk>) -> Response {
         places: Some((places as u64, taken as u64, desk.overload.level().into())),
         kernel: desk.blocklist.as_ref().map(|list| list.view()),
         dns: desk.dns.iter().flat_map(|counters| counters.read()).collect(),
+        unlike: desk.dns.as_ref().map(|counters| counters.unlike.load(Ordering::Relaxed)),
         zone: desk.zone.as_ref().map(|tally| tally.view()),
         health: Reason::ALL.iter().map(|reason| (reason.name(), health.reasons.contains(reason))).collect(),
         peers: view.members.as_ref().map(|members| {

@@ -24,7 +24,8 @@ use crate::{
     admission::rules::book::Rulebook,
     config::{Config, TEMPLATE},
     control::{self, Operator},
-    dns, enrol,
+    dns::{self, dnssec::key::ZoneKey},
+    enrol,
     harden::Harden,
     home::Home,
     run::Node,
@@ -80,8 +81,13 @@ enum Do {
 
 #[derive(Debug, Subcommand)]
 enum Dns {
-    /// Print the records to enter in the zone above: who answers for this one, and where they are
+    /// Print the records to enter in the zone above: who answers for this one, where they are, and its keys
     Delegation,
+    /// Make a key to sign the zone with (DNSSEC)
+    Key {
+        /// The file to write; not one that is there
+        file: PathBuf,
+    },
 }
 
 /// Runs the command line.
@@ -129,6 +135,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             eprintln!("error: {error}");
             return Ok(EXIT_CONFIG.into());
         }
+        if let Err(error) = config.dns.signer(home.dir()) {
+            eprintln!("error: {error:#}");
+            return Ok(EXIT_CONFIG.into());
+        }
         if let Err(error) = Rulebook::open(&home.dir().join(&config.rules)) {
             eprintln!("error: {error}");
             return Ok(EXIT_CONFIG.into());
@@ -158,6 +168,16 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(if said.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Some(Do::Dns(Dns::Delegation)) => print!("{}", delegation(&home, &config)?),
+        Some(Do::Dns(Dns::Key { file })) => {
+            new_key(&file)?;
+            println!(
+                "{} is a key. Give the same file to every node, and name it in `dnssec` under [dns].",
+                file.display()
+            );
+            println!(
+                "With all of them restarted, `difusor-node dns delegation` prints the DS record for the zone above."
+            );
+        }
         Some(Do::Operator(what)) => print!("{}", control::ask(&home.control(), &what)?),
     }
     Ok(ExitCode::SUCCESS)
@@ -169,9 +189,18 @@ fn delegation(home: &Home, config: &Config) -> anyhow::Result<String> {
     let key = home.read_identity()?.key()?;
     let members = home.read_members().and_then(|signed| signed.open(&key).ok());
     let members = members.context("the coordinator has not said yet who is in the mesh: run the node first")?;
-    let text = dns::answer::delegation(&names, &dns::roster::servers(&members));
+    let signer = config.dns.signer(home.dir())?;
+    let text = dns::answer::delegation(&names, &dns::roster::servers(&members), signer.as_ref());
     anyhow::ensure!(!text.is_empty(), "no node has said that it answers DNS: run those with [dns] once");
     Ok(text)
+}
+
+/// Writes a new key for the zone, and never over one that is there.
+fn new_key(file: &Path) -> anyhow::Result<()> {
+    let is_there = || format!("{} is there already: a key that is in use must not be lost", file.display());
+    anyhow::ensure!(!file.exists(), is_there());
+    replace(file, ZoneKey::make()?.as_bytes(), Access::Secret)?;
+    Ok(())
 }
 
 async fn run(home: &Home, config: &Config) -> anyhow::Result<()> {

@@ -1,7 +1,8 @@
 //! DNS: which node a visitor is led to, decided by every node for itself, with no coordinator and nobody else.
 //!
 //! The zone of the site is delegated to nodes. [`roster`] is what follows from the view of the mesh: who may be answered, by
-//! zones. [`places`] says where a client is. [`answer`] makes a response of both, and is pure; [`serve`] has the sockets.
+//! zones. [`places`] says where a client is. [`answer`] makes a response of both, and is pure; [`dnssec`] signs it; [`serve`]
+//! has the sockets.
 //! Where the zone lives on another server, [`update`] keeps the addresses in it right.
 //!
 //! Never an empty answer: if nobody seems fit, everybody is answered. No recursion, no transfer; responses are small, and
@@ -9,18 +10,31 @@
 
 pub mod answer;
 pub mod cookie;
+pub mod dnssec;
 pub mod places;
 pub mod roster;
 pub mod serve;
 pub mod update;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Context as _;
 use difusor_proto::{Zone, units::Span};
 use hickory_proto::rr::{Name, RData, rdata::CAA};
 use serde::Deserialize;
 
-use self::update::UpdateConfig;
+use self::{
+    dnssec::{
+        key::{MAX_KEYS, ZoneKey},
+        signer::Signer,
+    },
+    update::UpdateConfig,
+};
 
 /// The `[dns]` table of the configuration. The same on all nodes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -46,6 +60,9 @@ pub struct DnsConfig {
     pub places: Option<PathBuf>,
     /// Where zones are: latitude and longitude, degrees.
     pub zones: BTreeMap<Zone, [f64; 2]>,
+    /// Files of keys that the zone is signed with, beside the configuration, the same on all nodes: the first signs, all are
+    /// published. None if it is not signed.
+    pub dnssec: Vec<PathBuf>,
     /// Responses a second to one network (/24, /48) over UDP, before some are held back.
     pub rate: u64,
     /// Another server that is told.
@@ -64,6 +81,7 @@ impl Default for DnsConfig {
             contact: "hostmaster".into(),
             caa: Vec::new(),
             places: None,
+            dnssec: Vec::new(),
             zones: BTreeMap::new(),
             rate: 500,
             update: UpdateConfig::default(),
@@ -97,6 +115,20 @@ pub struct Names {
 }
 
 impl DnsConfig {
+    /// What signs the zone, with the keys that lie in a folder; `None` if it is not signed.
+    ///
+    /// # Errors
+    /// Names the file, and says what to do.
+    pub fn signer(&self, folder: &Path) -> anyhow::Result<Option<Signer>> {
+        let Some(names) = self.names()? else { return Ok(None) };
+        let read = |file: &PathBuf| {
+            let file = folder.join(file);
+            ZoneKey::read(&file).with_context(|| format!("dns.dnssec: {}", file.display()))
+        };
+        let keys = self.dnssec.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Signer::new(names.apex, keys))
+    }
+
     /// Refuses what cannot be meant; `None` if this node answers no DNS.
     ///
     /// # Errors
@@ -127,6 +159,11 @@ impl DnsConfig {
         }
         if self.rate == 0 {
             return Err(wrong("rate: more than nothing, or nobody is answered".into()));
+        }
+        if self.dnssec.len() > MAX_KEYS {
+            return Err(wrong(format!(
+                "dnssec: at most {MAX_KEYS} files of keys: take out those that are not needed any more"
+            )));
         }
         for (zone, [latitude, longitude]) in &self.zones {
             if !(-90.0..=90.0).contains(latitude) || !(-180.0..=180.0).contains(longitude) {
@@ -190,6 +227,7 @@ mod tests {
             (wrong(&|config| config.ttl = Span(Duration::ZERO)), "from 1 s"),
             (wrong(&|config| config.answers = 0), "from 1 to 16"),
             (wrong(&|config| config.rate = 0), "more than nothing"),
+            (wrong(&|config| config.dnssec = vec!["key".into(); 4]), "at most 3"),
             (wrong(&|config| config.caa = vec!["allow everyone".into()]), "issuewild"),
             (wrong(&|config| config.zones = [("mx".parse().unwrap(), [91.0, 0.0])].into()), "latitude"),
         ] {

@@ -76,6 +76,8 @@ pub struct Snapshot {
     pub kernel: Option<KernelView>,
     /// Queries of DNS by what became of them; none if it is not answered.
     pub dns: Vec<(&'static str, u64)>,
+    /// Other nodes whose answers a resolver would take for forged; none if DNS is not answered.
+    pub unlike: Option<u64>,
     /// What becomes of a zone on another server; none if none is kept right.
     pub zone: Option<UpdateView>,
     /// Each reason for which visitors might go elsewhere, and whether it is so.

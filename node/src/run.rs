@@ -183,7 +183,8 @@ impl Node {
         };
         let host = config.site.hosts.first().cloned().unwrap_or_else(|| "localhost".to_owned());
         let zone = Keeper::open(&config.dns.update, home.dir(), config.http3, host)?;
-        let dns = Dns::bind(&config.dns, identity.node.as_str(), places, config.http3)?;
+        let signer = config.dns.signer(home.dir())?;
+        let dns = Dns::bind(&config.dns, identity.node.as_str(), places, signer, config.http3)?;
         ready.dns = dns.iter().flat_map(Dns::addresses).copied().collect();
         ready.peers = network.as_ref().and_then(|network| network.address().ok());
         let dns_at = match (&config.dns.at[..], &dns) {

@@ -1,10 +1,11 @@
-"""The same with BIND and with Knot: nodes come, fail, and come back, and the zone follows."""
+"""With BIND and with Knot: nodes come, fail, and come back, and their zone follows. And the zone that nodes sign themselves."""
 
 import signal
 import sys
 import time
 import traceback
 
+import signed
 from mesh import NODES, Mesh
 from processes import Folder, run, until
 from servers import SITE, ZONE, Server
@@ -35,7 +36,7 @@ def case_all(mesh, server):
     """All nodes are named, with the HTTPS record"""
     since = time.monotonic()
     for node in NODES:
-        mesh.configure(node, server)
+        mesh.updates(node, server)
         mesh.start(node)
     follows(server, "all are named", NODES, since)
     mesh.all_fit()
@@ -82,7 +83,7 @@ def case_wrong_key(mesh, server):
     since = mesh.stop(first)
     follows(server, f"{first} ended", [second, third], since, MOST)
     name = "difusor" if server.kind == "bind" else "stranger"
-    mesh.configure(first, server, run("tsig-keygen", name))
+    mesh.updates(first, server, run("tsig-keygen", name))
     mesh.start(first)
     words = {"difusor": "has another secret for the key difusor.", "stranger": "does not know the key stranger."}[name]
     until("the error is in its log", lambda: words in mesh.log(first))
@@ -94,7 +95,7 @@ def case_wrong_key(mesh, server):
     assert server.ask(SITE) == addresses(second, third)
     assert all(mesh.serves(node) for node in NODES), "a node does not serve"
     mesh.stop(first)
-    mesh.configure(first, server)
+    mesh.updates(first, server)
     comes_back(mesh, server, first)
 
 
@@ -107,20 +108,22 @@ def case_rest(mesh, server):
         mesh.stop(node)
 
 
+UPDATES = [case_all, case_killed, case_cut_off, case_wrong_key, case_rest]
+
+
 def main(kinds):
-    cases = [case_all, case_killed, case_cut_off, case_wrong_key, case_rest]
     with Folder() as folder:
         mesh = Mesh(folder)
-        for kind in kinds or ["bind", "knot"]:
-            server = Server(kind, folder)
+        for kind in kinds or ["bind", "knot", "signed"]:
+            cases, subject = (signed.CASES, signed.Zone(mesh)) if kind == "signed" else (UPDATES, Server(kind, folder))
             for case in cases:
-                what = f"{server.name}: {case.__doc__}"
+                what = f"{subject.name}: {case.__doc__}"
                 try:
-                    case(mesh, server)
+                    case(mesh, subject)
                     print(f"ok      {what}", flush=True)
                 except Exception:
                     logs = "".join(f"--- {node}\n" + "\n".join(mesh.log(node).splitlines()[-12:]) + "\n" for node in NODES)
-                    print(f"FAILED  {what}\n{traceback.format_exc()}{logs}{server.show()}", flush=True)
+                    print(f"FAILED  {what}\n{traceback.format_exc()}{logs}{subject.show()}", flush=True)
                     return 1
     print("dns: all parts pass")
     return 0

@@ -34,9 +34,9 @@ class Mesh:
         with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED) as made:
             made.writestr("index.html", "<!doctype html><title>PREP</title>")
         run(PROGRAM, "--nodes", str(len(NODES)), "--data", folder.inside("data"), "--free-ports", "--once", package)
-        config = folder.inside("data/mesh/coordinator/coordinator.toml")
+        self.coordinator = [PROGRAM, "coordinator", "--config", folder.inside("data/mesh/coordinator/coordinator.toml")]
         self.ports = {node: [free_port(ip), free_port(), free_port(ip)] for node, ip in NODES.items()}
-        folder.start(folder.inside("coordinator.log"), PROGRAM, "coordinator", "--config", config, "run")
+        folder.start(folder.inside("coordinator.log"), *self.coordinator, "run")
 
     def home(self, node, *names):
         """A path in its folder."""
@@ -46,14 +46,18 @@ class Mesh:
         """What it said."""
         return read(self.folder.inside(f"{node}.log"))
 
-    def configure(self, node, server, key=None):
-        """That server's zone, with its key or another."""
+    def configure(self, node, tables):
+        """Its addresses, and what else is to be said."""
         public, admin, peers = self.ports[node]
-        write(self.home(node, "difusor.key"), key or read(server.key), 0o600)
         write(self.home(node, "node.toml"), f"""public = ["{NODES[node]}:{public}"]
 admin = "127.0.0.1:{admin}"
 peers = "{NODES[node]}:{peers}"
-[dns.update]
+{tables}""")  # fmt: skip
+
+    def updates(self, node, server, key=None):
+        """That server's zone, with its key or another."""
+        write(self.home(node, "difusor.key"), key or read(server.key), 0o600)
+        self.configure(node, f"""[dns.update]
 server = "127.0.0.1:{server.port}"
 zone = "{ZONE}"
 names = ["results"]

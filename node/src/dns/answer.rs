@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::{
+    dnssec::rdata::DNSSECRData,
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordType,
@@ -17,6 +18,7 @@ use hickory_proto::{
 use super::{
     Names,
     cookie::{CLIENT, Cookies},
+    dnssec::{chain::Chain, signer::Signer},
     places::Places,
     roster::{Host, Roster, Server},
 };
@@ -39,6 +41,10 @@ pub struct Answerer<'a> {
     pub names: &'a Names,
     /// Who may be answered.
     pub roster: &'a Roster,
+    /// The names that follow from it.
+    pub chain: &'a Chain,
+    /// Signs, if the zone is signed.
+    pub signer: Option<&'a Signer>,
     /// Where clients are.
     pub places: &'a Places,
     /// Makes cookies.
@@ -97,10 +103,13 @@ impl Answerer<'_> {
         response.metadata.recursion_desired = asked.metadata.recursion_desired;
         let mut is_proven = by == By::Tcp;
         let mut subnet = None;
+        // Whoever does not ask for signatures gets none (RFC 3225).
+        let signer = self.signer.filter(|_| asked.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok));
         if let Some(edns) = &asked.edns {
             let mut own = Edns::new();
             own.set_max_payload(MAX_UDP);
             own.set_version(0);
+            own.set_dnssec_ok(edns.flags().dnssec_ok);
             if edns.version() > 0 {
                 own.set_rcode_high(ResponseCode::BADVERS.high());
                 response.metadata.response_code = ResponseCode::BADVERS;
@@ -132,7 +141,7 @@ impl Answerer<'_> {
         let found = match (asked.metadata.op_code, asked.queries.as_slice()) {
             (OpCode::Query, [query]) => {
                 response.add_query(query.clone());
-                self.find(query, subnet, from.ip(), dice)
+                self.find(query, subnet, from.ip(), now, dice)
             }
             (OpCode::Query, _) => Found::nothing(ResponseCode::FormErr),
             _ => Found::nothing(ResponseCode::NotImp),
@@ -150,10 +159,20 @@ impl Answerer<'_> {
                 scope,
             )));
         }
+        let sign = |set: &[Record]| signer.map(|signer| signer.sign(set, now)).unwrap_or_default();
+        let signatures = sign(&answers);
         if answers.is_empty() && response.metadata.authoritative {
-            response.add_authority(self.soa());
+            let mut sets = vec![self.soa()];
+            if let (Some(_), [query]) = (signer, asked.queries.as_slice()) {
+                sets.extend(self.chain.proof(&query.name().to_lowercase(), self.ttl));
+            }
+            for set in sets {
+                let signatures = sign(std::slice::from_ref(&set));
+                response.add_authority(set);
+                response.add_authorities(signatures);
+            }
         }
-        response.add_answers(answers);
+        response.add_answers(answers.into_iter().chain(signatures));
         if let [query] = asked.queries.as_slice()
             && matches!(query.query_type(), RecordType::NS)
         {
@@ -168,7 +187,7 @@ impl Answerer<'_> {
     }
 
     /// What there is.
-    fn find(&self, query: &Query, subnet: Option<ClientSubnet>, resolver: IpAddr, dice: u64) -> Found {
+    fn find(&self, query: &Query, subnet: Option<ClientSubnet>, resolver: IpAddr, now: u32, dice: u64) -> Found {
         let name = query.name().to_lowercase();
         if query.query_class() != DNSClass::IN || !self.names.apex.zone_of(&name) {
             return Found::nothing(ResponseCode::Refused);
@@ -177,19 +196,12 @@ impl Answerer<'_> {
         if matches!(kind, RecordType::AXFR | RecordType::IXFR) {
             return Found::nothing(ResponseCode::Refused);
         }
+        if !self.chain.is_there(&name) {
+            return Found::nothing(ResponseCode::NXDomain);
+        }
         let (is_apex, is_site) = (name == self.names.apex, self.names.site.contains(&name));
         let server = self.server_at(&name);
         let texts = || self.roster.texts.iter().filter(|(at, _)| *at == name);
-        let is_there = is_apex
-            || is_site
-            || server.is_some()
-            || texts().next().is_some()
-            // Of what is below, the names above are there, too (RFC 8020).
-            || self.names.site.iter().any(|below| name.zone_of(below))
-            || self.roster.texts.iter().any(|(below, _)| name.zone_of(below));
-        if !is_there {
-            return Found::nothing(ResponseCode::NXDomain);
-        }
         let record = |ttl: u32, data: RData| Record::from_rdata(query.name().clone(), ttl, data);
         let (mut answers, mut is_local) = (Vec::new(), false);
         match kind {
@@ -209,9 +221,15 @@ impl Answerer<'_> {
                 let place = known.and_then(|subnet| self.places.find(subnet.addr(), subnet.source_prefix()));
                 let place = place.or_else(|| self.places.find(resolver, u8::MAX));
                 for host in self.roster.pick(place, self.most, dice, of) {
-                    match kind {
-                        RecordType::A => answers.extend(host.four.iter().map(|ip| record(self.ttl, RData::A(A(*ip))))),
-                        _ => answers.extend(host.six.iter().map(|ip| record(self.ttl, RData::AAAA(AAAA(*ip))))),
+                    let of: Vec<RData> = match kind {
+                        RecordType::A => host.four.iter().map(|ip| RData::A(A(*ip))).collect(),
+                        _ => host.six.iter().map(|ip| RData::AAAA(AAAA(*ip))).collect(),
+                    };
+                    for found in of.into_iter().map(|data| record(self.ttl, data)) {
+                        // Two nodes behind one address: a set has each record once (RFC 2181 section 5).
+                        if !answers.contains(&found) {
+                            answers.push(found);
+                        }
                     }
                 }
             }
@@ -234,6 +252,18 @@ impl Answerer<'_> {
                 answers.extend(names.map(|name| record(LASTING, RData::NS(NS(name)))));
             }
             RecordType::CAA if is_apex => answers.extend(self.names.caa.iter().map(|caa| record(LASTING, caa.clone()))),
+            RecordType::DNSKEY | RecordType::CDS | RecordType::CDNSKEY if is_apex => {
+                let published = self.signer.iter().flat_map(|signer| signer.published(kind));
+                answers.extend(published.map(|data| record(LASTING, data)));
+            }
+            // What proves that others are not there; and of all signatures, that one (as RFC 8482 section 4.1 has it for ANY).
+            RecordType::NSEC | RecordType::RRSIG => {
+                let nsec = self.signer.zip(self.chain.at(&name, self.ttl));
+                answers.extend(nsec.into_iter().flat_map(|(signer, nsec)| match kind {
+                    RecordType::NSEC => vec![record(self.ttl, nsec.data)],
+                    _ => signer.sign(&[nsec], now),
+                }));
+            }
             RecordType::TXT => {
                 answers.extend(texts().map(|(_, text)| record(self.ttl, RData::TXT(TXT::new(vec![text.clone()])))));
             }
@@ -294,7 +324,7 @@ pub(super) fn https(http3: bool, port: Option<u16>) -> RData {
 }
 
 /// The name of a node that answers DNS.
-fn server_name(apex: &Name, node: &str) -> Name {
+pub(super) fn server_name(apex: &Name, node: &str) -> Name {
     // A node's name is a label; with three bytes before it, it may be too long for one.
     let label: String = format!("ns-{node}").chars().take(63).collect();
     Name::from_ascii(label).and_then(|name| name.append_domain(apex)).unwrap_or_else(|_| apex.clone())
@@ -313,13 +343,15 @@ fn glue(apex: &Name, servers: &[Server]) -> Vec<Record> {
     servers.iter().flat_map(of).collect()
 }
 
-/// The records to be entered in the zone above, as text: the delegation, and where the servers are.
-pub fn delegation(names: &Names, servers: &[Server]) -> String {
+/// The records to be entered in the zone above, as text: the delegation, where the servers are, and the keys.
+pub fn delegation(names: &Names, servers: &[Server], signer: Option<&Signer>) -> String {
     let ns = servers.iter().map(|server| {
         let name = server_name(&names.apex, server.node.as_str());
         Record::from_rdata(names.apex.clone(), LASTING, RData::NS(NS(name)))
     });
-    ns.chain(glue(&names.apex, servers)).map(|record| format!("{record}\n")).collect()
+    let ds = signer.iter().flat_map(|signer| signer.keys()).filter_map(|key| key.ds(&names.apex));
+    let ds = ds.map(|ds| Record::from_rdata(names.apex.clone(), LASTING, RData::DNSSEC(DNSSECRData::DS(ds))));
+    ns.chain(glue(&names.apex, servers)).chain(ds).map(|record| format!("{record}\n")).collect()
 }
 
 impl Found {

@@ -31,6 +31,7 @@ use super::{
     DnsConfig, Names,
     answer::{Answerer, By},
     cookie::Cookies,
+    dnssec::{chain::Chain, signer::Signer, watch},
     places::Places,
     roster::Roster,
 };
@@ -83,6 +84,8 @@ pub struct Counters {
     pub limited: AtomicU64,
     /// Datagrams that are nothing.
     pub garbage: AtomicU64,
+    /// Other nodes whose answers a resolver would take for forged, now.
+    pub unlike: AtomicU64,
 }
 
 impl Counters {
@@ -102,12 +105,20 @@ impl Counters {
     }
 }
 
+/// What can be answered at a moment.
+#[derive(Default)]
+struct Moment {
+    roster: Roster,
+    chain: Chain,
+}
+
 /// What all threads share.
 struct Shared {
     names: Names,
     places: Places,
     cookies: Cookies,
-    roster: ArcSwap<Roster>,
+    moment: ArcSwap<Moment>,
+    signer: Option<Signer>,
     rates: Rates,
     counters: Arc<Counters>,
     id: String,
@@ -151,7 +162,13 @@ impl Dns {
     ///
     /// # Errors
     /// Names the address or the file, and what to do.
-    pub fn bind(config: &DnsConfig, id: &str, places: Places, http3: bool) -> anyhow::Result<Option<Self>> {
+    pub fn bind(
+        config: &DnsConfig,
+        id: &str,
+        places: Places,
+        signer: Option<Signer>,
+        http3: bool,
+    ) -> anyhow::Result<Option<Self>> {
         let Some(names) = config.names()? else { return Ok(None) };
         let (mut udp, mut tcp, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for address in &config.bind {
@@ -171,7 +188,8 @@ impl Dns {
             names,
             places,
             cookies: Cookies::new(rand::random()),
-            roster: ArcSwap::default(),
+            moment: ArcSwap::default(),
+            signer,
             rates: Rates::new(rate, NETWORKS),
             counters: Arc::default(),
             id: id.to_owned(),
@@ -201,7 +219,7 @@ impl Dns {
     /// If a thread cannot be started.
     pub fn spawn(self, peers: Peers, cancel: CancellationToken) -> io::Result<Running> {
         let Self { shared, config, udp, tcp, .. } = self;
-        shared.roster.store(Arc::new(Roster::of(&peers.view(), &config.zones, difusor_proto::process::unix_us())));
+        shared.look(&peers, &config);
         let mut threads = Vec::new();
         for socket in udp {
             let shared = Arc::clone(&shared);
@@ -221,14 +239,11 @@ impl Dns {
                     }
                 }
                 let mut look = tokio::time::interval(LOOK);
+                let watching = Arc::clone(&shared);
+                let others = peers.clone();
+                tokio::spawn(async move { watching.watch(&others).await });
                 while !shared.is_over.load(Relaxed) && cancel.run_until_cancelled(look.tick()).await.is_some() {
-                    let roster = Roster::of(&peers.view(), &config.zones, difusor_proto::process::unix_us());
-                    if **shared.roster.load() != roster {
-                        if roster.fails_open && !shared.roster.load().fails_open {
-                            tracing::warn!("no node seems fit: all are answered");
-                        }
-                        shared.roster.store(Arc::new(roster));
-                    }
+                    shared.look(&peers, &config);
                 }
             });
         })?);
@@ -252,9 +267,34 @@ impl Drop for Running {
 }
 
 impl Shared {
-    fn answerer<'a>(&'a self, roster: &'a Roster) -> Answerer<'a> {
-        let Self { names, places, cookies, id, ttl, most, http3, .. } = self;
-        Answerer { names, roster, places, cookies, id, ttl: *ttl, most: *most, http3: *http3 }
+    fn answerer<'a>(&'a self, moment: &'a Moment) -> Answerer<'a> {
+        let Self { names, places, cookies, id, ttl, most, http3, signer, .. } = self;
+        let (Moment { roster, chain }, signer) = (moment, signer.as_ref());
+        Answerer { names, roster, chain, signer, places, cookies, id, ttl: *ttl, most: *most, http3: *http3 }
+    }
+
+    /// What follows from the mesh as it is now.
+    fn look(&self, peers: &Peers, config: &DnsConfig) {
+        let roster = Roster::of(&peers.view(), &config.zones, difusor_proto::process::unix_us());
+        let before = self.moment.load();
+        if before.roster != roster {
+            if roster.fails_open && !before.roster.fails_open {
+                tracing::warn!("no node seems fit: all are answered");
+            }
+            let chain = Chain::of(&self.names, &roster, self.signer.is_some());
+            self.moment.store(Arc::new(Moment { roster, chain }));
+        }
+    }
+
+    /// Looks at how others sign, if this node does.
+    async fn watch(&self, peers: &Peers) {
+        let Some(signer) = &self.signer else { return };
+        let mut watch = watch::Watch::default();
+        let mut next = tokio::time::interval(watch::EVERY);
+        loop {
+            next.tick().await;
+            watch.step(signer, &peers.view(), &self.counters.unlike).await;
+        }
     }
 
     fn datagrams(&self, socket: &UdpSocket) {
@@ -285,8 +325,8 @@ impl Shared {
         self.counters.queries.fetch_add(1, Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = u32::try_from(now & u64::from(u32::MAX)).unwrap_or_default();
-        let roster = self.roster.load();
-        let Some(answered) = self.answerer(&roster).answer(query, from, by, now, rand::random()) else {
+        let moment = self.moment.load();
+        let Some(answered) = self.answerer(&moment).answer(query, from, by, now, rand::random()) else {
             self.counters.garbage.fetch_add(1, Relaxed);
             return None;
         };

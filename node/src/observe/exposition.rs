@@ -198,12 +198,16 @@ impl Scrape {
 
     /// The node among the others.
     fn mesh(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Snapshot { dns, health, peers, relayed, clock_us, .. } = &self.snapshot;
+        let Snapshot { dns, unlike, health, peers, relayed, clock_us, .. } = &self.snapshot;
         page.counters(
             "difusor_dns_queries",
             "Queries of DNS, by what became of them",
             dns.iter().map(|(outcome, n)| ([("outcome", *outcome)], *n)),
         )?;
+        if let Some(unlike) = unlike {
+            let help = "Other nodes whose answers resolvers would take for forged: they sign with other keys, or not";
+            page.gauge("difusor_dnssec_unlike", None, help, *unlike)?;
+        }
         let help = "1 for each reason why visitors should go elsewhere, or somebody should look";
         let mut encoder = page.0.encode_descriptor("difusor_health", help, None, MetricType::Gauge)?;
         for (reason, is_so) in health {
@@ -389,6 +393,7 @@ mod tests {
             },
             http3: vec![("retries", 5)],
             dns: vec![("answered", 6)],
+            unlike: Some(2),
             zone: Some(UpdateView {
                 is_writer: true,
                 lag: Duration::from_millis(1500),
@@ -424,6 +429,7 @@ mod tests {
             ("difusor_access_log_dropped_total", 0.0),
             ("difusor_kernel_active", 1.0),
             ("difusor_dns_queries_total{outcome=\"answered\"}", 6.0),
+            ("difusor_dnssec_unlike", 2.0),
             ("difusor_dns_updates_total{outcome=\"updated\"}", 2.0),
             ("difusor_dns_update_writer", 1.0),
             ("difusor_dns_update_lag_seconds", 1.5),

@@ -8,6 +8,7 @@ use hickory_proto::rr::rdata::svcb::SvcParamValue as Param;
 use super::*;
 use crate::dns::{
     DnsConfig,
+    dnssec::key::ZoneKey,
     roster::{Group, Host},
 };
 
@@ -16,6 +17,7 @@ const NOW: u32 = 1_700_000_000;
 struct World {
     names: Names,
     roster: Roster,
+    signer: Option<Signer>,
     places: Places,
     cookies: Cookies,
 }
@@ -44,13 +46,15 @@ fn world() -> World {
         ..Roster::default()
     };
     let places = "10.1.0.0/16 mx\n10.2.0.0/16 us\n2001:db8:1::/48 us".parse().unwrap();
-    World { names: config.names().unwrap().unwrap(), roster, places, cookies: Cookies::new([1; 32]) }
+    World { names: config.names().unwrap().unwrap(), roster, signer: None, places, cookies: Cookies::new([1; 32]) }
 }
 
 impl World {
     fn raw(&self, query: &[u8], from: &str, by: By) -> Option<Answered> {
-        let World { names, roster, places, cookies } = self;
-        let answerer = Answerer { names, roster, places, cookies, id: "mx-1", ttl: 20, most: 2, http3: true };
+        let World { names, roster, signer, places, cookies } = self;
+        let (chain, signer) = (&Chain::of(names, roster, signer.is_some()), signer.as_ref());
+        let answerer =
+            Answerer { names, roster, chain, signer, places, cookies, id: "mx-1", ttl: 20, most: 2, http3: true };
         answerer.answer(query, from.parse().unwrap(), by, NOW, 5)
     }
 
@@ -89,7 +93,7 @@ fn what_the_zone_has() {
     for (name, kind, expected) in [
         ("results.example.org.", RecordType::A, &["192.0.2.1", "198.51.100.1"][..]),
         ("WWW.Results.Example.org.", RecordType::A, &["192.0.2.1", "198.51.100.1"]),
-        ("a.b.results.example.org.", RecordType::AAAA, &["2001:db8::1", "2001:db8::1"]),
+        ("a.b.results.example.org.", RecordType::AAAA, &["2001:db8::1"]),
         ("results.example.org.", RecordType::NS, &["ns-mx-1.results.example.org.", "ns-us-1.results.example.org."]),
         ("ns-mx-1.results.example.org.", RecordType::A, &["192.0.2.53"]),
         ("ns-us-1.results.example.org.", RecordType::AAAA, &["2001:db8::53"]),
@@ -282,8 +286,12 @@ fn nobody_gains_by_asking() {
 #[test]
 fn the_delegation_is_for_the_zone_above() {
     let World { names, roster, .. } = world();
-    let text = delegation(&names, &roster.servers);
+    let text = delegation(&names, &roster.servers, None);
     assert_eq!(text.lines().count(), 4);
+    let key = ZoneKey::parse(&ZoneKey::make().unwrap()).unwrap();
+    let ds = format!("results.example.org. 3600 IN DS {} 13 2 ", key.tag);
+    let text = delegation(&names, &roster.servers, Signer::new(names.apex.clone(), vec![key]).as_ref());
+    assert!(text.lines().count() == 5 && text.contains(&ds), "{text}");
     assert!(text.contains("results.example.org. 3600 IN NS ns-mx-1.results.example.org."), "{text}");
     assert!(text.contains("ns-us-1.results.example.org. 3600 IN AAAA 2001:db8::53"), "{text}");
 }

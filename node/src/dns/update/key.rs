@@ -12,6 +12,12 @@ const LEAST: usize = 16;
 /// Bits of a file's mode that let others than its owner and group at it.
 const OTHERS: u32 = 0o007;
 
+/// The mode of a file that others than its owner and group may get at; none if they may not.
+pub(crate) fn others_may_read(path: &Path) -> io::Result<Option<u32>> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+    Ok((mode & OTHERS != 0).then_some(mode))
+}
+
 /// A key that this node shares with a server.
 #[derive(Clone)]
 pub struct Key {
@@ -49,8 +55,7 @@ impl Key {
     /// # Errors
     /// [`KeyError`], which says what to do.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let mode = fs::metadata(path)?.permissions().mode() & 0o777;
-        if mode & OTHERS != 0 {
+        if let Some(mode) = others_may_read(path)? {
             return Err(KeyError::Open(mode));
         }
         Self::parse(&fs::read_to_string(path)?)
