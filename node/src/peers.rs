@@ -17,7 +17,12 @@ use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use difusor_proto::{
-    Flip, NodeId, Signed, VerifyingKey, clock::Exchange, members::Members, peer::Condition, tls, wire::CloseCode,
+    Flip, NodeId, Signed, VerifyingKey,
+    clock::Exchange,
+    members::Members,
+    peer::{Banned, Condition},
+    tls,
+    wire::{CloseCode, Offender},
 };
 use quinn::{Connection, Endpoint};
 use tokio::{
@@ -39,6 +44,15 @@ enum Order {
     State(Mood),
     Witness(NodeId, bool),
     Flip(Signed<Flip>, u64),
+    Banned(Vec<Offender>),
+}
+
+/// Where what other nodes tell of goes.
+pub struct Heard {
+    /// Flips.
+    pub flips: mpsc::UnboundedSender<Signed<Flip>>,
+    /// Whom they let in no more; some are missed where this is full.
+    pub offenders: mpsc::Sender<Banned>,
 }
 
 /// What this node says of itself.
@@ -100,6 +114,11 @@ impl Peers {
         self.order(Order::Flip(flip, at_us));
     }
 
+    /// This node lets these in no more. The others are told, of some at a time.
+    pub fn banned(&self, banned: Vec<Offender>) {
+        self.order(Order::Banned(banned));
+    }
+
     /// A connection to another node, over which cuts are asked for.
     ///
     /// # Errors
@@ -134,12 +153,12 @@ pub struct Network {
     events: mpsc::Receiver<Event>,
     orders: mpsc::UnboundedReceiver<Order>,
     view: Arc<ArcSwap<View>>,
-    flips: mpsc::UnboundedSender<Signed<Flip>>,
+    heard: Heard,
     home: Home,
 }
 
 impl Network {
-    /// Binds `bind` (UDP). Flips that other nodes tell of go to `flips`; those that ask for cuts are answered by `relay`.
+    /// Binds `bind` (UDP). What other nodes tell of goes where `tell` says; those that ask for cuts are answered by `relay`.
     ///
     /// # Errors
     /// If the address is taken, or the identity cannot be used.
@@ -149,7 +168,7 @@ impl Network {
         key: VerifyingKey,
         identity: &tls::Identity,
         home: Home,
-        flips: mpsc::UnboundedSender<Signed<Flip>>,
+        tell: Heard,
         relay: Arc<Relay>,
     ) -> anyhow::Result<(Self, Peers)> {
         let tls = tls::peers(identity)?;
@@ -164,7 +183,7 @@ impl Network {
         let (dialler, relays) = (dialler(tls.news), Some(dialler(tls.relay)));
         let view = Arc::new(ArcSwap::from_pointee(view));
         let peers = Peers { view: Arc::clone(&view), orders: Some(orders), relays };
-        Ok((Self { endpoint, dialler, shared, events: heard, orders: ordered, view, flips, home }, peers))
+        Ok((Self { endpoint, dialler, shared, events: heard, orders: ordered, view, heard: tell, home }, peers))
     }
 
     /// Where it is bound.
@@ -177,9 +196,9 @@ impl Network {
 
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { endpoint, dialler, shared, mut events, mut orders, view, flips, home } = self;
+        let Self { endpoint, dialler, shared, mut events, mut orders, view, heard, home } = self;
         let accepting = tokio::spawn(connect::accept(endpoint.clone(), Arc::clone(&shared), cancel.clone()));
-        let mut node = Node::new(dialler, shared, view, flips, home);
+        let mut node = Node::new(dialler, shared, view, heard, home);
         node.enlist();
         let mut beat = tokio::time::interval(BEAT);
         loop {

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use difusor_proto::{
     Flip, Signed,
     members::{MAX_ADDRESSES, Reach},
+    peer::Banned,
     store::{Access, Round, Store, replace},
     tls,
 };
@@ -38,7 +39,7 @@ use crate::{
     kernel::{self, Blocklist},
     listener::{self, Listener, ListenerConfig},
     observe::{AccessLog, Observatory, Protocol},
-    peers::{Network, Peers},
+    peers::{Heard, Network, Peers},
     redirect::Redirector,
     relay::Relay,
     scrub::Scrub,
@@ -53,6 +54,9 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// How often the HTTP/3 thread looks at the clock for what it sends.
 const TICK: Duration = Duration::from_millis(100);
+
+/// What other nodes tell of offenders, waiting to be heard: more than all tell in a few seconds.
+const OFFENDERS: usize = 64;
 
 /// Where a node listens, as written to `ready.json` once it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +96,7 @@ pub struct Node {
     zone: Option<Keeper>,
     /// Flips that other nodes tell of.
     told: mpsc::UnboundedReceiver<Signed<Flip>>,
+    told_of: mpsc::Receiver<Banned>,
     monitor: Monitor,
     notice: Duration,
     drain: Duration,
@@ -163,9 +168,11 @@ impl Node {
         };
         let board = Arc::clone(&station.board);
         let (flips, told) = mpsc::unbounded_channel();
+        let (offenders, told_of) = mpsc::channel(OFFENDERS);
         let relay = Arc::new(Relay::new(store.clone(), key, config.relay));
         let (name, tls) = (identity.node.clone(), identity.tls()?);
-        let bound = Network::bind(config.peers, name, key, &tls, home.clone(), flips, Arc::clone(&relay));
+        let bound =
+            Network::bind(config.peers, name, key, &tls, home.clone(), Heard { flips, offenders }, Arc::clone(&relay));
         let (network, peers) = match bound {
             Ok((network, peers)) => (Some(network), peers),
             Err(error) => {
@@ -243,6 +250,7 @@ impl Node {
             relay,
             relayed: 0.into(),
             tried: 0.into(),
+            words: Default::default(),
         });
         let monitor = Monitor {
             sync: Arc::clone(&sync),
@@ -278,6 +286,7 @@ impl Node {
             dns,
             zone,
             told,
+            told_of,
             monitor,
             notice,
             drain,
@@ -297,7 +306,7 @@ impl Node {
     pub async fn run(self, cancel: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, http3, redirector, admin, certificates, rules, station, sync, blocklist, by_hand, .. } =
             self;
-        let (network, dns, zone, told, mut monitor) = (self.network, self.dns, self.zone, self.told, self.monitor);
+        let (network, dns, zone, mut monitor) = (self.network, self.dns, self.zone, self.monitor);
         monitor.ending = cancel.clone();
         let (notice, drain) = (self.notice, self.drain);
         let (store, gate, scrub) = (sync.store.clone(), Arc::clone(&sync.gate), Arc::clone(&sync.scrub));
@@ -325,7 +334,8 @@ impl Node {
             tokio::spawn(zone.run(sync.peers.clone(), over.clone()));
         }
         let naming = dns.map(|dns| dns.spawn(sync.peers.clone(), over.clone())).transpose()?;
-        tokio::spawn(Arc::clone(&sync).obey_peers(told, closing.clone()));
+        tokio::spawn(Arc::clone(&sync).obey_peers(self.told, closing.clone()));
+        tokio::spawn(Arc::clone(&sync).mind_offenders(self.told_of, closing.clone()));
         tokio::spawn(Arc::clone(&sync).catch_up(closing.clone()));
         monitor.begin();
         let mut watching_over = tokio::spawn(monitor.run(over.clone()));

@@ -132,6 +132,8 @@ pub struct Sync {
     pub relayed: AtomicU64,
     /// The highest serial of those that were to be: the coordinator may bring the same, and be none the worse for it.
     pub tried: AtomicU64,
+    /// What other nodes said of offenders.
+    pub(crate) words: offenders::Words,
 }
 
 impl Sync {
@@ -432,7 +434,7 @@ impl Session {
                         let session = Arc::clone(&self);
                         tasks.spawn(async move { session.flip(flip).await });
                     }
-                    FromCoordinator::Offenders { node, banned } => offenders::hear(&self.sync.door, &node, &banned),
+                    FromCoordinator::Offenders { node, banned } => self.sync.words.hear(&self.sync.door, &node, &banned),
                     FromCoordinator::Fetch { name } => {
                         let (session, connection) = (Arc::clone(&self), connection.clone());
                         tasks.spawn(async move { session.give(&connection, name).await });

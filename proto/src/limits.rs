@@ -44,6 +44,9 @@ pub const MAX_PACK_BYTES: u64 = MAX_PACKAGE_BYTES + (16 << 20) + (MAX_ENTRIES as
 /// Most packs that a node says it keeps, so that they fit a control frame: 16 times the 500 packages of the call.
 pub const MAX_KEPT: usize = 8192;
 
+/// Most offenders that nodes tell each other of in one piece of news: it rides on packets of failure detection, among others.
+pub const MAX_BANNED: usize = 16;
+
 /// Most offenders that a node tells of at once: more than can be told apart from noise in a second.
 pub const MAX_OFFENDERS: usize = 256;
 

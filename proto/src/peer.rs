@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CutKey, Digest, Flip, NodeId, Signed};
+use crate::{CutKey, Digest, Flip, NodeId, Signed, wire::Offender};
 
 /// ALPN of the protocol between nodes.
 pub const ALPN_PEER: &[u8] = b"difusor-peer/1";
@@ -143,7 +143,25 @@ pub struct Witness {
     pub is_well: bool,
 }
 
-/// What is told from node to node until all know.
+/// Whom a node lets in no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Banned {
+    /// Which node.
+    pub by: NodeId,
+    /// Counts up from 0 to [`BANNED_SLOTS`] and begins anew: what is told under one number gives way to the next under it, and
+    /// the others go on until all know.
+    pub slot: u8,
+    /// Counts up with everything that `by` says since its process began; the last of a slot is right.
+    pub version: (u64, u32),
+    /// At most [`MAX_BANNED`](crate::limits::MAX_BANNED).
+    pub banned: Vec<Offender>,
+}
+
+/// How many of [`Banned`] are on their way from one node at once.
+pub const BANNED_SLOTS: u8 = 4;
+
+/// What is told from node to node until all know. A node skips what it does not know; one of before this was said skips what
+/// follows in the packet, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum News {
     /// Of itself.
@@ -152,6 +170,8 @@ pub enum News {
     Witness(Witness),
     /// The last flip.
     Flip(Signed<Flip>),
+    /// Of offenders.
+    Banned(Banned),
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ class Row:
     failed: int = 0
     worst: int = 0
     """Failed requests of the visitor who had most."""
+    again: int = 0
+    """Requests for which all addresses were tried in vain, once at least."""
     slow: int = 0
     backwards: int = 0
     mixed: int = 0
@@ -80,11 +82,12 @@ def measure(row, failure, watch, visits, begun, healing, ended):
 def count(row, visits, begun, ended):
     """Requests that began in this time."""
     of_each = collections.Counter()
-    for at, until, visitor, outcome, _, _ in visits.lines:
+    for at, until, visitor, outcome, _, _, rounds in visits.lines:
         if begun <= at <= ended:
             row.requests += 1
             row.slow += until - at > SLOW
             row.failed += outcome == "failed"
+            row.again += rounds > 1
             row.backwards += outcome == "backwards"
             row.mixed += outcome == "mixed"
             of_each[visitor] += outcome == "failed"
@@ -136,7 +139,7 @@ def table(rows):
     """All rows in Markdown, and how the goals were met."""
     lines = [
         "| failure | known to the first / to all nodes, s | coordinator, s | out of DNS, median / worst of servers, s "
-        "| requests: failed (worst visitor), slower than 1 s, all | older or mixed answers | well again after, s | load |",
+        "| requests: failed (worst visitor), all addresses once in vain, slower than 1 s, all | older or mixed answers | well again after, s | load |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -146,7 +149,7 @@ def table(rows):
         out += f", {never} never" if never else ""
         lines.append(
             f"| {row.failure} | {seconds(row.first)} / {seconds(row.last)} | {seconds(row.coordinator)} | {out} "
-            f"| {row.failed} ({row.worst}), {row.slow}, {row.requests} | {row.backwards + row.mixed} "
+            f"| {row.failed} ({row.worst}), {row.again}, {row.slow}, {row.requests} | {row.backwards + row.mixed} "
             f"| {seconds(row.healed)} | {row.load:.1f} |"
         )
     return "\n".join(lines)

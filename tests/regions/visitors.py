@@ -1,9 +1,10 @@
-"""People who look at the site, and write down each request, a line of JSON: [begun, ended, visitor, outcome, node, cut].
+"""People who look at the site, and write down each request, a line of JSON: [begun, ended, visitor, outcome, node, cut, rounds].
 
 Each asks five times a second, over a connection that is kept for ten requests. Addresses come from a DNS server of the zone,
 the next one if it is silent for half a second, and are kept as long as they may be. An address is given up after a second
 without a connection, or without the answer, and the next of the DNS answer is tried; they come in any order, as resolvers hand
-them out. A request has failed when all were tried. The outcome is `fine`; `failed`, with why in the place of the node; `mixed`,
+them out. When all were tried, they are tried again, if ten seconds have not passed: for so long people wait (Nielsen 1993,
+Usability Engineering, 5.5). Then the request has failed. `rounds` says how often all were tried. The outcome is `fine`; `failed`, with why in the place of the node; `mixed`,
 if the bytes are not those that the cut has; or `backwards`, if the cut is older than one that this visitor has seen.
 
     python3 visitors.py '{"prefix": …, "authority": …, "log": …, "each": 8}'
@@ -25,7 +26,7 @@ from space import Space
 
 EVERY = 0.2
 KEPT = 10
-PATIENCE, PATIENCE_DNS = 1.0, 0.5
+PATIENCE, PATIENCE_DNS, PATIENCE_OF_ALL = 1.0, 0.5, 10.0
 
 
 class Visitor:
@@ -39,7 +40,7 @@ class Visitor:
         self.servers = sorted(atlas.NODES, key=lambda node: (self._away(atlas.NODES[node]), self.dice.random()))
         assert atlas.NODES[self.servers[0]] == near
         self.addresses, self.good_until = [], 0.0
-        self.connection, self.left, self.seen = None, 0, 0
+        self.connection, self.left, self.seen, self.rounds = None, 0, 0, 0
 
     def _away(self, zone):
         return atlas.ROUND_TRIPS[self.place, zone]
@@ -106,25 +107,29 @@ class Visitor:
 
     async def request(self, name):
         """One request: over the connection that is kept, or over new ones to each address in turn."""
-        why = []
+        why, begun, self.rounds = [], time.monotonic(), 0
         if self.connection:
             try:
                 return await asyncio.wait_for(self.get(name), PATIENCE)
             except (OSError, EOFError, KeyError, ValueError, asyncio.TimeoutError):
                 self.hang_up()
-        # In the order in which resolvers hand them out, which is any.
-        addresses = list(await self.resolve())
-        self.dice.shuffle(addresses)
-        for address in addresses:
-            node = atlas.NODE_AT[address]
-            try:
-                await asyncio.wait_for(self.connect(address), PATIENCE)
-                return await asyncio.wait_for(self.get(name), PATIENCE)
-            except asyncio.TimeoutError:
-                why.append(f"{node}: silent")
-            except (OSError, EOFError, KeyError, ValueError) as error:
-                why.append(f"{node}: {type(error).__name__}")
-            self.hang_up()
+        while time.monotonic() < begun + PATIENCE_OF_ALL:
+            self.rounds += 1
+            # In the order in which resolvers hand them out, which is any.
+            addresses = list(await self.resolve())
+            self.dice.shuffle(addresses)
+            for address in addresses:
+                node = atlas.NODE_AT[address]
+                try:
+                    await asyncio.wait_for(self.connect(address), PATIENCE)
+                    return await asyncio.wait_for(self.get(name), PATIENCE)
+                except asyncio.TimeoutError:
+                    why.append(f"{node}: silent")
+                except (OSError, EOFError, KeyError, ValueError) as error:
+                    why.append(f"{node}: {type(error).__name__}")
+                    # Nobody asks again at once.
+                    await asyncio.sleep(0.1)
+                self.hang_up()
         raise ConnectionError(", ".join(why))
 
     async def visit(self):
@@ -148,7 +153,7 @@ class Visitor:
                     outcome, self.seen = "fine", cut
             except ConnectionError as error:
                 outcome, where = "failed", str(error)
-            self.log.write(json.dumps([begun, time.monotonic(), self.name, outcome, where, cut]) + "\n")
+            self.log.write(json.dumps([begun, time.monotonic(), self.name, outcome, where, cut, self.rounds]) + "\n")
             if self.left == 0:
                 self.hang_up()
             await asyncio.sleep(max(0, begun + EVERY - time.monotonic()))

@@ -16,7 +16,8 @@ use std::{
 use bytes::Bytes;
 use difusor_proto::{
     NodeId, VerifyingKey,
-    peer::{MAX_DATAGRAM, News},
+    limits::MAX_BANNED,
+    peer::{BANNED_SLOTS, MAX_DATAGRAM, News},
     process::unix_us,
 };
 use foca::{
@@ -91,6 +92,7 @@ enum About {
     State(NodeId),
     Witness(NodeId, NodeId),
     Flip,
+    Banned(NodeId, u8),
 }
 
 /// What news are about, and their version.
@@ -122,9 +124,11 @@ impl Heard {
             News::Witness(told) if told.about == told.by => return None,
             News::Witness(told) => Key(About::Witness(told.about.clone(), told.by.clone()), told.version),
             News::Flip(signed) => Key(About::Flip, (signed.open(&self.key).ok()?.serial, 0)),
+            News::Banned(told) if told.slot >= BANNED_SLOTS || told.banned.len() > MAX_BANNED => return None,
+            News::Banned(told) => Key(About::Banned(told.by.clone(), told.slot), told.version),
         };
         let (is_of_mesh, is_mine) = match &key.0 {
-            About::State(node) => (self.members.contains(node), *node == self.me),
+            About::State(node) | About::Banned(node, _) => (self.members.contains(node), *node == self.me),
             About::Witness(about, by) => (self.members.contains(about) && self.members.contains(by), *by == self.me),
             About::Flip => (true, is_own),
         };
@@ -154,7 +158,8 @@ impl BroadcastHandler<Process> for Handler {
     type Error = postcard::Error;
 
     fn receive_item(&mut self, data: &[u8], sender: Option<&Process>) -> Result<Option<Key>, postcard::Error> {
-        let news = postcard::from_bytes(data)?;
+        // A later version may tell of more.
+        let Ok(news) = postcard::from_bytes(data) else { return Ok(None) };
         Ok(lock(&self.0).take(news, sender.is_none()))
     }
 }
@@ -232,7 +237,7 @@ impl Swim {
     pub fn set_members(&mut self, members: BTreeSet<NodeId>, now: u64) -> Vec<Output> {
         let mut heard = lock(&self.heard);
         heard.known.retain(|about, _| match about {
-            About::State(node) => members.contains(node),
+            About::State(node) | About::Banned(node, _) => members.contains(node),
             About::Witness(about, by) => members.contains(about) && members.contains(by),
             About::Flip => true,
         });

@@ -11,15 +11,16 @@ use bytes::Bytes;
 use difusor_proto::{
     Flip, NodeId, Signed,
     clock::ClockFilter,
+    limits::MAX_BANNED,
     members::Members,
-    peer::{News, State, What, Witness},
+    peer::{BANNED_SLOTS, Banned, News, State, What, Witness},
     process::unix_us,
-    wire::CloseCode,
+    wire::{CloseCode, Offender},
 };
 use tokio::sync::mpsc;
 
 use super::{
-    Event, Mood, Order, View,
+    Event, Heard, Mood, Order, View,
     connect::{Dialler, Shared, listen},
     link::Link,
     swim::{Output, Swim},
@@ -40,6 +41,13 @@ const REPEAT: u32 = 10;
 
 /// A clock that is ahead of itself by so much, microseconds, was set; less is drift, slewing, or a thread that waited in between.
 const SET: u64 = 500_000;
+
+/// Offenders that wait to be told of: what comes later is more to the point.
+const TO_TELL: usize = 4 * MAX_BANNED;
+
+/// Nodes that tell of offenders in a second, all together: so much finds room in packets beside what is more urgent, whatever
+/// the size of the mesh.
+const VOICES: usize = 5;
 
 /// The least number of clocks that say whether this one is wrong: one could be wrong itself.
 const CLOCKS: usize = 2;
@@ -63,6 +71,9 @@ pub(super) struct Node {
     flip: Option<Signed<Flip>>,
     /// What was said of others.
     said: HashMap<NodeId, bool>,
+    /// Who is to be told of, and how often that was done.
+    banned: VecDeque<Offender>,
+    told: u32,
     beats: u32,
     /// True if what is known is something else than what is shown.
     is_news: bool,
@@ -71,6 +82,7 @@ pub(super) struct Node {
     shared: Arc<Shared>,
     view: Arc<ArcSwap<View>>,
     flips: mpsc::UnboundedSender<Signed<Flip>>,
+    offenders: mpsc::Sender<Banned>,
     home: Home,
     /// Serial of the list of members that is on disk.
     kept: Arc<Mutex<u64>>,
@@ -82,7 +94,7 @@ impl Node {
         dialler: Dialler,
         shared: Arc<Shared>,
         view: Arc<ArcSwap<View>>,
-        flips: mpsc::UnboundedSender<Signed<Flip>>,
+        Heard { flips, offenders }: Heard,
         home: Home,
     ) -> Self {
         // A clock that was set back must not make this process older than the last one.
@@ -100,6 +112,8 @@ impl Node {
             mood: None,
             flip: None,
             said: HashMap::new(),
+            banned: VecDeque::new(),
+            told: 0,
             beats: 0,
             is_news: true,
             begun: Instant::now(),
@@ -107,6 +121,7 @@ impl Node {
             shared,
             view,
             flips,
+            offenders,
             home,
             kept: Arc::default(),
         }
@@ -137,6 +152,11 @@ impl Node {
                 if self.said.insert(about.clone(), is_well) != Some(is_well) {
                     self.tell_witness(about, is_well);
                 }
+            }
+            Order::Banned(banned) => {
+                self.banned.extend(banned);
+                let over = self.banned.len().saturating_sub(TO_TELL);
+                self.banned.drain(..over);
             }
             Order::Flip(flip, at_us) => {
                 self.instant(&flip, at_us);
@@ -283,6 +303,7 @@ impl Node {
                 self.said.iter().filter(|(_, is_well)| !**is_well).map(|(node, _)| node.clone()).collect();
             ill.into_iter().for_each(|node| self.tell_witness(node, false));
         }
+        self.tell_banned();
         self.compare_clocks();
     }
 
@@ -337,6 +358,20 @@ impl Node {
         self.tell(News::Witness(Witness { about, by, version, is_well }));
     }
 
+    /// Tells of some offenders, the fewer times in a second the more nodes there are.
+    fn tell_banned(&mut self) {
+        let nodes = self.known.members.as_ref().map_or(0, |members| members.nodes.len());
+        let turns = u32::try_from(nodes.div_ceil(VOICES)).unwrap_or(u32::MAX).max(1);
+        if self.banned.is_empty() || !self.beats.is_multiple_of(turns) {
+            return;
+        }
+        let banned = self.banned.drain(..self.banned.len().min(MAX_BANNED)).collect();
+        let slot = u8::try_from(self.told % u32::from(BANNED_SLOTS)).unwrap_or_default();
+        self.told = self.told.wrapping_add(1);
+        let (by, version) = (self.shared.me.clone(), self.next_version());
+        self.tell(News::Banned(Banned { by, slot, version, banned }));
+    }
+
     fn tell(&mut self, news: News) {
         let now = self.now();
         let outputs = self.swim.tell(&news, now);
@@ -389,6 +424,8 @@ impl Node {
                 }
                 // If nobody takes it, the node ends.
                 Output::News(News::Flip(flip)) => drop(self.flips.send(flip)),
+                // Whoever cannot keep up misses some.
+                Output::News(News::Banned(banned)) => drop(self.offenders.try_send(banned)),
             }
         }
     }

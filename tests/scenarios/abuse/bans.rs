@@ -1,6 +1,6 @@
 //! Whoever two nodes have banned, for what it really did to them, a third does not let in; an operator may.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use difusor_local::{Mesh, https};
 use difusor_tests::options;
@@ -15,6 +15,7 @@ use crate::rig::{PROGRAM, until};
 
 /// On the loopback, every source has an address of its own.
 const OFFENDER: &str = "127.0.0.9";
+const ANOTHER: &str = "127.0.2.9";
 const VISITOR: &str = "127.0.1.9";
 
 struct Source {
@@ -64,7 +65,7 @@ async fn two_that_ban_speak_for_all_and_an_operator_has_the_last_word() {
     let mut options = options(PROGRAM, dir.path(), 3).unwrap();
     // The loopback is exempt as it comes.
     options.node_config = "[admission]\nexempt = []".into();
-    let mesh = Mesh::start(&options).await.unwrap();
+    let mut mesh = Mesh::start(&options).await.unwrap();
     let (offender, visitor) = (Source::new(&mesh, OFFENDER), Source::new(&mesh, VISITOR));
     let [one, other, third] = [0, 1, 2].map(|at| mesh.nodes[at].public);
 
@@ -78,5 +79,16 @@ async fn two_that_ban_speak_for_all_and_an_operator_has_the_last_word() {
     }
     mesh.nodes[2].process.call(&["unblock", OFFENDER]).await.unwrap();
     assert!(offender.visits(third).await && !offender.visits(other).await);
+
+    // Nodes tell each other, too. What both ways bring is one word, so nobody is out for what one node says.
+    mesh.coordinator.kill().await.unwrap();
+    let another = Source::new(&mesh, ANOTHER);
+    assert!((50..=200).contains(&another.offends(one).await));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(another.visits(third).await && another.visits(other).await);
+    until("the others are told by the nodes", async || {
+        another.offends(other).await < 200 && !another.visits(third).await
+    })
+    .await;
     mesh.stop().await.unwrap();
 }

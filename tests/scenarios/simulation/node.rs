@@ -249,6 +249,8 @@ impl World {
                     voices.insert(told.by, told.is_well);
                 }
                 Output::News(News::Flip(flip)) => self.hear_flip(at, flip, false),
+                // Nobody offends.
+                Output::News(News::Banned(_)) => {}
             }
         }
         let Some(next) = self.nodes[at].swim.as_ref().and_then(Swim::next) else { return };

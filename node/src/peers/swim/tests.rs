@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use difusor_proto::{
     SigningKey,
-    peer::{Condition, State},
+    peer::{Banned, Condition, State},
+    wire::Offender,
 };
 use rand::RngExt as _;
 
@@ -279,6 +280,73 @@ fn nobody_speaks_for_another_and_strangers_are_nobody() {
     let outputs = world.swims[0].as_mut().unwrap().set_members(left, now);
     assert!(world.swims[0].as_ref().unwrap().alive().contains_key(&name(2)), "{outputs:?}");
     assert!(!world.swims[0].as_ref().unwrap().alive().contains_key(&name(1)));
+}
+
+/// Offenders are told of as often as they may be, and nobody is missed later, nor is anything else heard later, for it.
+#[test]
+fn who_is_banned_is_told_beside_what_is_more_urgent() {
+    let mut slowest = Vec::new();
+    for (nodes, every) in [(5_u8, SECOND), (40, 8 * SECOND)] {
+        let mut world = World::new(nodes.into(), 500);
+        (world.loss, world.copies) = (0.02, 2);
+        world.run(12 * SECOND);
+        assert!(world.agrees());
+        let (mut told, mut times) = (0, Vec::new());
+        for round in 0..u8::try_from(16 * SECOND / every).unwrap() {
+            let begun = world.now;
+            for at in 0..nodes {
+                let offender = |last| Offender { address: [10, at, round, last].into(), prefix: 32, seconds: 60 };
+                let banned = (0..u8::try_from(MAX_BANNED).unwrap()).map(offender).collect();
+                let slot = round % BANNED_SLOTS;
+                told += 1;
+                world.tell(at.into(), &News::Banned(Banned { by: name(at.into()), slot, version: (1, told), banned }));
+                world.run(begun + every * (u64::from(at) + 1) / u64::from(nodes));
+                // Beside it, something that all have to know.
+                if at == 0 {
+                    world.tell(0, &state(0, 100_000 + u32::from(round)));
+                    let (began, news) = (world.now, state(0, 100_000 + u32::from(round)));
+                    while !(1..nodes.into()).all(|of: usize| world.heard[of].contains(&news)) {
+                        world.run(world.now + 50_000);
+                        assert!(
+                            world.now < began + 3 * SECOND,
+                            "{nodes} nodes, round {round}: it does not come through"
+                        );
+                    }
+                    times.push(world.now - began);
+                }
+            }
+        }
+        world.run(world.now + 5 * SECOND);
+        let of = |heard: &[News]| heard.iter().filter(|news| matches!(news, News::Banned(_))).count();
+        let least = (0..nodes.into()).map(|at: usize| of(&world.heard[at])).min().unwrap();
+        let most = usize::try_from(told).unwrap() * usize::from(nodes - 1) / usize::from(nodes);
+        assert!(least * 100 >= most * 95, "{nodes} nodes: {least} of {most}");
+        assert!(world.gone.is_empty(), "{:?}", world.gone);
+        times.sort_unstable();
+        slowest.push((nodes, times[times.len() / 2], times[times.len() - 1], least, most));
+    }
+    println!("nodes, and what all have to know known to all after us (median, most), of offenders: {slowest:?}");
+}
+
+#[test]
+fn what_nobody_may_say_of_offenders_is_not_heard() {
+    let mut world = World::new(3, 600);
+    world.run(5 * SECOND);
+    let offender = Offender { address: [10, 0, 0, 1].into(), prefix: 32, seconds: 60 };
+    let banned = |by: usize, slot: u8, many: usize| {
+        News::Banned(Banned { by: name(by), slot, version: (1, 1), banned: vec![offender; many] })
+    };
+    for wrong in [banned(0, BANNED_SLOTS, 1), banned(0, 0, MAX_BANNED + 1), banned(9, 0, 1), banned(1, 0, 1)] {
+        world.tell(0, &wrong);
+    }
+    world.run(world.now + 2 * SECOND);
+    assert!(world.heard.iter().all(Vec::is_empty), "{:?}", world.heard);
+    world.tell(0, &banned(0, 0, 1));
+    world.run(world.now + 2 * SECOND);
+    assert!(world.heard.iter().skip(1).all(|heard| heard.len() == 1));
+    // A later version may tell of what is not known here, and what follows in the packet is heard all the same.
+    let mut handler = Handler(Arc::clone(&world.swims[0].as_ref().unwrap().heard));
+    assert_eq!(handler.receive_item(&[99, 1, 2], None).unwrap(), None);
 }
 
 /// One that hears nothing says of all others that they are dead. Whoever is told so begins anew, and is sure of a real death as
