@@ -12,7 +12,7 @@ use std::{
 };
 
 use difusor_proto::{
-    Digest, VerifyingKey,
+    Digest, Manifest, VerifyingKey,
     limits::MAX_KEPT,
     store::{self, PackKind, PackName, Store, StoreError},
     transit::{self, TransitError},
@@ -202,9 +202,9 @@ fn of_mesh(path: &Path, name: &PackName, key: &VerifyingKey) -> Result<(), KeepE
         StoreError::Damaged(detail) => rules(CloseCode::BadContent, detail),
         error => KeepError::Cannot(error.to_string()),
     })?;
-    let manifest = found.manifest.open(key).map_err(|error| rules(CloseCode::Forged, error.to_string()))?;
-    let named = (manifest.seq, manifest.label, Digest::of(found.manifest.bytes()));
-    if named != (found.cut.seq, found.cut.label, found.cut.root) || !name.is_of(&found.cut) {
+    let read = Manifest::of_cut(&found.cut, &found.manifest, key);
+    read.map_err(|error| rules(CloseCode::Forged, error.to_string()))?;
+    if !name.is_of(&found.cut) {
         return Err(rules(CloseCode::Forged, format!("{name} holds another cut")));
     }
     Ok(())

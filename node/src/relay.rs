@@ -57,15 +57,22 @@ pub struct Relay {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-enum RelayError {
+pub enum RelayError {
+    /// Nobody brought it.
     #[error("cut {0} is not here")]
     Unknown(u64),
+    /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was signed is not what rests here.
     #[error("the list at rest: {0}")]
     Manifest(#[from] SignError),
+    /// The list cannot be coded.
     #[error("the list: {0}")]
     List(#[from] CodecError),
+    /// A blob cannot be read, or nobody takes it.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
 }
 
 /// An answer: what goes in front, and the blobs as they rest.
@@ -120,22 +127,39 @@ impl Relay {
             }
         };
         let (store, key) = (self.store.clone(), self.key);
-        let (head, items) = tokio::task::spawn_blocking(move || answer(&store, &key, ask)).await??;
-        let (seq, bytes) = (head.cut.seq, head.bytes);
-        timeout(PATIENCE, wire::write_frame(&mut send, &head)).await??;
         // Blobs that are read wait for the link, and no more of them than that.
         let (pieces, mut taken) = mpsc::channel(AHEAD);
-        let reading = tokio::task::spawn_blocking(move || read(items, &pieces));
+        let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let reading = tokio::task::spawn_blocking(move || {
+            give(&store, &key, ask, |piece| pieces.blocking_send(piece).map_err(gone))
+        });
         while let Some(piece) = taken.recv().await {
             let len = piece.len() as u64;
             timeout(PATIENCE, send.write_chunk(piece)).await??;
             self.sent.fetch_add(len, Relaxed);
         }
-        reading.await??;
+        let (seq, bytes) = reading.await??;
         send.finish()?;
         tracing::debug!(%node, seq, bytes, "gave a cut to another node");
         Ok(())
     }
+}
+
+/// Answers a question from a store, piece by piece: the head and then the blobs as they rest, as the other side takes them
+/// ([`Stage::take`](crate::stage::Stage::take)). Gives the number of the cut, and the coded bytes of its blobs. Blocks.
+///
+/// # Errors
+/// [`RelayError`], or what `out` fails with.
+pub fn give(
+    store: &Store,
+    key: &VerifyingKey,
+    ask: Ask,
+    mut out: impl FnMut(Bytes) -> std::io::Result<()>,
+) -> Result<(u64, u64), RelayError> {
+    let (head, items) = answer(store, key, ask)?;
+    out(wire::encode(&head)?.into())?;
+    read(items, out)?;
+    Ok((head.cut.seq, head.bytes))
 }
 
 /// Looks up what is asked for. Blocks.
@@ -200,8 +224,7 @@ fn blobs(
 }
 
 /// Reads heads and blobs into pieces, small ones together. Blocks.
-fn read(items: Vec<(ItemHead, Blob)>, pieces: &mpsc::Sender<Bytes>) -> std::io::Result<()> {
-    let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+fn read(items: Vec<(ItemHead, Blob)>, mut out: impl FnMut(Bytes) -> std::io::Result<()>) -> std::io::Result<()> {
     let mut piece = Vec::new();
     for (head, blob) in items {
         piece.extend(wire::encode(&head)?);
@@ -213,9 +236,9 @@ fn read(items: Vec<(ItemHead, Blob)>, pieces: &mpsc::Sender<Bytes>) -> std::io::
             blob.read_at(piece.get_mut(begin..).unwrap_or_default(), at)?;
             at += len;
             if piece.len() as u64 >= PIECE {
-                pieces.blocking_send(std::mem::take(&mut piece).into()).map_err(gone)?;
+                out(std::mem::take(&mut piece).into())?;
             }
         }
     }
-    if piece.is_empty() { Ok(()) } else { pieces.blocking_send(piece.into()).map_err(gone) }
+    if piece.is_empty() { Ok(()) } else { out(piece.into()) }
 }

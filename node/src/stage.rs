@@ -22,9 +22,11 @@ use difusor_proto::{
     store::{Form, PackWriter, Store, StoreError},
     wire::{self, CloseCode, DeltaHead, ItemHead, List},
 };
-use quinn::RecvStream;
 use rayon::prelude::*;
-use tokio::sync::{OwnedRwLockReadGuard, Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    sync::{OwnedRwLockReadGuard, Semaphore},
+};
 
 /// The budget of memory is counted in units of this many bytes, for the semaphore.
 const UNIT: u64 = 64 << 10;
@@ -278,7 +280,7 @@ impl Stage {
     /// [`StageError`] if the stream broke, or broke the rules.
     pub async fn take(
         self: &Arc<Self>,
-        stream: &mut RecvStream,
+        stream: &mut (impl AsyncRead + Unpin),
         head: &DeltaHead,
         budget: &Budget,
     ) -> Result<(), StageError> {
@@ -329,7 +331,7 @@ impl Stage {
     /// Takes in a bundle of small files. Those that do not verify stay missing.
     async fn bundle(
         self: &Arc<Self>,
-        stream: &mut RecvStream,
+        stream: &mut (impl AsyncRead + Unpin),
         item: ItemHead,
         budget: &Budget,
     ) -> Result<(), StageError> {

@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CutLabel, Digest, MeshId, Sha256, SitePath,
+    CutLabel, Digest, MeshId, Sha256, Signed, SitePath, VerifyingKey,
     limits::{MAX_ENTRIES, MAX_FILE_BYTES, MAX_PLAIN_BYTES},
-    sign::Statement,
+    sign::{SignError, Statement},
 };
 
 /// Which cut, without its content: enough to order, compare and name it.
@@ -108,7 +108,30 @@ pub enum ManifestError {
     Bounds,
 }
 
+/// Why a signed list is not that of a cut.
+#[derive(Debug, thiserror::Error)]
+pub enum OtherList {
+    /// It is not signed by the mesh, or says nothing.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// It is of another cut.
+    #[error("the list is of another cut than {0}")]
+    Cut(u64),
+}
+
 impl Manifest {
+    /// What a signed list says, if `key` signed it and it is that of `cut`.
+    ///
+    /// # Errors
+    /// [`OtherList`].
+    pub fn of_cut(cut: &CutKey, signed: &Signed<Self>, key: &VerifyingKey) -> Result<Self, OtherList> {
+        let manifest = signed.open(key)?;
+        if manifest.key_of(signed.bytes()) != *cut {
+            return Err(OtherList::Cut(cut.seq));
+        }
+        Ok(manifest)
+    }
+
     /// The canonical encoding, and the key that names it.
     ///
     /// # Errors

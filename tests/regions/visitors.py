@@ -1,11 +1,14 @@
 """People who look at the site, and write down each request, a line of JSON: [begun, ended, visitor, outcome, node, cut, rounds].
 
 Each asks five times a second, over a connection that is kept for ten requests. Addresses come from a DNS server of the zone,
-the next one if it is silent for half a second, and are kept as long as they may be. An address is given up after a second
-without a connection, or without the answer, and the next of the DNS answer is tried; they come in any order, as resolvers hand
-them out. When all were tried, they are tried again, if ten seconds have not passed: for so long people wait (Nielsen 1993,
-Usability Engineering, 5.5). Then the request has failed. `rounds` says how often all were tried. The outcome is `fine`; `failed`, with why in the place of the node; `mixed`,
-if the bytes are not those that the cut has; or `backwards`, if the cut is older than one that this visitor has seen.
+the next one if it is silent for half a second, and are kept as long as they may be; they come in any order, as resolvers hand
+them out. As browsers do (RFC 8305), a visitor begins a connection to the next of them when the last has not come about for a
+quarter of a second, and takes the first that does. A connection on which no answer comes for a second is given up, or for three
+if it has just come about; then all addresses are tried again, until ten seconds have passed: for so long people wait (Nielsen
+1993, Usability Engineering, 5.5).
+Then the request has failed. `rounds` says how often all were tried. The outcome is `fine`; `failed`, with why in the place of
+the node; `mixed`, if the bytes are not those that the cut has; or `backwards`, if the cut is older than one that this visitor
+has seen.
 
     python3 visitors.py '{"prefix": …, "authority": …, "log": …, "each": 8}'
 """
@@ -26,7 +29,13 @@ from space import Space
 
 EVERY = 0.2
 KEPT = 10
-PATIENCE, PATIENCE_DNS, PATIENCE_OF_ALL = 1.0, 0.5, 10.0
+NEXT, PATIENCE, PATIENCE_FRESH, PATIENCE_DNS, PATIENCE_OF_ALL = 0.25, 1.0, 3.0, 0.5, 10.0
+
+
+def abandon(task):
+    """Ends a connection that nobody waits for any more, if it came about after all."""
+    if not task.cancelled() and not task.exception():
+        task.result()[2].transport.abort()
 
 
 class Visitor:
@@ -85,7 +94,31 @@ class Visitor:
             raise
         # From here on it is the transport's to close.
         reader, writer = await asyncio.open_connection(sock=sock, ssl=self.tls, server_hostname=atlas.SITE)
-        self.connection, self.left = (address, reader, writer), KEPT
+        return address, reader, writer
+
+    async def race(self, addresses, until):
+        """The first connection that comes about; what became of the others."""
+        begun, left, why = {}, list(addresses), []
+        try:
+            while left or begun:
+                if left:
+                    address = left.pop(0)
+                    begun[asyncio.create_task(self.connect(address))] = address
+                wait = min(NEXT, until - time.monotonic()) if left else until - time.monotonic()
+                if wait <= 0:
+                    break
+                done, _ = await asyncio.wait(begun, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    node = atlas.NODE_AT[begun.pop(task)]
+                    if not task.exception():
+                        return task.result(), why
+                    why.append(f"{node}: {type(task.exception()).__name__}")
+            why += [f"{atlas.NODE_AT[address]}: silent" for address in begun.values()]
+            return None, why
+        finally:
+            for task in begun:
+                task.cancel()
+                task.add_done_callback(abandon)
 
     async def get(self, name):
         """Status, cut and body over the connection that there is."""
@@ -106,30 +139,34 @@ class Visitor:
             self.connection = None
 
     async def request(self, name):
-        """One request: over the connection that is kept, or over new ones to each address in turn."""
-        why, begun, self.rounds = [], time.monotonic(), 0
-        if self.connection:
-            try:
-                return await asyncio.wait_for(self.get(name), PATIENCE)
-            except (OSError, EOFError, KeyError, ValueError, asyncio.TimeoutError):
-                self.hang_up()
-        while time.monotonic() < begun + PATIENCE_OF_ALL:
-            self.rounds += 1
-            # In the order in which resolvers hand them out, which is any.
-            addresses = list(await self.resolve())
-            self.dice.shuffle(addresses)
-            for address in addresses:
-                node = atlas.NODE_AT[address]
+        """One request: over the connection that is kept, or over a new one."""
+        why, until, self.rounds = [], time.monotonic() + PATIENCE_OF_ALL, 0
+        while time.monotonic() < until:
+            if not self.connection:
+                self.rounds += 1
                 try:
-                    await asyncio.wait_for(self.connect(address), PATIENCE)
-                    return await asyncio.wait_for(self.get(name), PATIENCE)
-                except asyncio.TimeoutError:
-                    why.append(f"{node}: silent")
-                except (OSError, EOFError, KeyError, ValueError) as error:
-                    why.append(f"{node}: {type(error).__name__}")
+                    addresses = list(await self.resolve())
+                except ConnectionError as error:
+                    # All were asked; a resolver goes on.
+                    why.append(str(error))
+                    continue
+                self.dice.shuffle(addresses)
+                self.connection, lost = await self.race(addresses, until)
+                self.left = KEPT
+                why += lost
+                if not self.connection:
                     # Nobody asks again at once.
                     await asyncio.sleep(0.1)
-                self.hang_up()
+                    continue
+            node = atlas.NODE_AT[self.connection[0]]
+            try:
+                patience = PATIENCE_FRESH if self.left == KEPT else PATIENCE
+                return await asyncio.wait_for(self.get(name), min(patience, until - time.monotonic()))
+            except asyncio.TimeoutError:
+                why.append(f"{node}: no answer")
+            except (OSError, EOFError, KeyError, ValueError) as error:
+                why.append(f"{node}: {type(error).__name__}")
+            self.hang_up()
         raise ConnectionError(", ".join(why))
 
     async def visit(self):

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use difusor_proto::{
-    CutKey, Digest, Manifest, Signed,
+    CutKey, Manifest, Signed,
     limits::{MAX_MANIFEST_BYTES, MAX_REPAIRS, MAX_WANT},
     store::StoreError,
     wire::{self, CloseCode, DeltaHead, FromNode, List, ListError, StreamHead},
@@ -77,11 +77,8 @@ impl Session {
                 .ok_or_else(|| rules(CloseCode::Garbage, "blobs for a cut that was not offered".into()));
         };
         let Some(signed) = self.read(&cut, list).await? else { return Ok(None) };
-        let manifest = signed.open(&self.sync.key).map_err(|error| rules(CloseCode::Forged, error.to_string()))?;
-        let named = (manifest.seq, manifest.label, Digest::of(signed.bytes()));
-        if named != (cut.seq, cut.label, cut.root) {
-            return Err(rules(CloseCode::Forged, "the manifest is of another cut".into()));
-        }
+        let manifest = Manifest::of_cut(&cut, &signed, &self.sync.key);
+        let manifest = manifest.map_err(|error| rules(CloseCode::Forged, error.to_string()))?;
         if self.manifest_came(&cut, &signed).await? {
             return Ok(None);
         }

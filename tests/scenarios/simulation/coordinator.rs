@@ -6,7 +6,7 @@ use difusor_coordinator::{
     fleet::{CutView, Fleet, NodeView},
     rollout::{Action, Event as Happened, Rollout},
 };
-use difusor_proto::{CutKey, Digest, Flip, FlipKind, Signed};
+use difusor_proto::{CutKey, Flip, FlipKind, Signed};
 
 use crate::{
     node::name,
@@ -32,10 +32,6 @@ pub(crate) struct Coordinator {
     /// Words that were sent, and that came.
     pub(crate) words: u64,
     pub(crate) heard: u64,
-}
-
-pub(crate) fn cut(seq: u64) -> CutKey {
-    CutKey { seq, label: "20210606_2000".parse().unwrap(), root: Digest::of(&seq.to_le_bytes()) }
 }
 
 impl Coordinator {
@@ -77,7 +73,7 @@ impl World {
             // What had been taken in and not flipped is published again.
             let newest = coordinator.published;
             if known.map_or(0, |cut| cut.seq) < newest {
-                self.step(Happened::Publish { cut: cut(newest), kind: FlipKind::Publish, durable: true });
+                self.step(Happened::Publish { cut: self.cut(newest), kind: FlipKind::Publish, durable: true });
             }
         }
     }
@@ -91,7 +87,7 @@ impl World {
         let event = Happened::Joined {
             node: name(node),
             zone: self.members.nodes[of.member].zone.clone(),
-            holds: of.holds.iter().rev().map(|seq| cut(*seq).root).collect(),
+            holds: of.holds.iter().rev().map(|seq| self.cut(*seq).root).collect(),
             serial: of.mark.serial,
             asks: true,
             gives: true,
@@ -133,7 +129,7 @@ impl World {
     pub(crate) fn publish(&mut self) {
         if self.coordinator.is_up && self.coordinator.published < self.plan.cuts {
             self.coordinator.published += 1;
-            let cut = cut(self.coordinator.published);
+            let cut = self.cut(self.coordinator.published);
             self.coordinator.fleet.begin(CutView {
                 cut,
                 package_bytes: 0,

@@ -3,8 +3,8 @@
 //!
 //! What decides is the product's: [`Rollout`](difusor_coordinator::rollout::Rollout), [`Mark`](difusor_proto::Mark),
 //! [`Swim`](difusor_node::peers::swim::Swim), [`View`](difusor_node::peers::View), [`Judge`](difusor_node::health::Judge),
-//! [`Roster`](difusor_node::dns::roster::Roster). What carries messages, keeps cuts and sleeps is played here, so nothing of
-//! this says that bytes are verified: the scenarios over real processes do.
+//! [`Roster`](difusor_node::dns::roster::Roster). What carries messages and sleeps is played here. So are the bytes of cuts, but in
+//! the nights that are about them ([`bytes`]).
 
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +19,7 @@
 #[global_allocator]
 static MEMORY: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
 
+mod bytes;
 mod coordinator;
 mod nights;
 mod node;

@@ -29,6 +29,7 @@ fn plan(rng: &mut StdRng) -> Plan {
         policy,
         visitors: 24,
         has_swim: true,
+        has_bytes: false,
         every: rng.random_range(4..12) * SECOND,
         cuts: 12,
     }
@@ -142,13 +143,72 @@ fn what_was_found_stays_mended() {
     }
 }
 
+/// Whatever is spoiled on its way, or by the disk of whoever gives it, visitors are given what was signed, and all of it comes
+/// in the end.
+#[test]
+fn no_unverified_bytes_are_served() {
+    let seeds = match std::env::var_os("DIFUSOR_SEEDS") {
+        Some(_) => seeds().start..seeds().start + seeds().count() as u64 / 5,
+        None => 0..10,
+    };
+    let next = AtomicU64::new(seeds.start);
+    let (given, refused, bad) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if !seeds.contains(&seed) {
+                        return;
+                    }
+                    let mut rng = StdRng::seed_from_u64(seed ^ 0xb17e5);
+                    let plan = Plan { has_bytes: true, cuts: 8, ..plan(&mut rng) };
+                    let (noise, spoiler) = (rng.random_range(0.1..0.6), rng.random_range(0..plan.nodes()));
+                    let mut world = World::new(plan, seed);
+                    if let Some(material) = &mut world.material {
+                        (material.noise, material.spoilers) = (noise, vec![spoiler]);
+                    }
+                    faults(&mut world, &mut rng);
+                    world.run(66);
+                    // Even the spoiler's disk is mended in the end.
+                    if let Some(material) = &mut world.material {
+                        (material.noise, material.spoilers) = (0.0, vec![]);
+                    }
+                    world.run(HEALED);
+                    world.check_convergence();
+                    let material = world.material.as_ref().unwrap();
+                    given.fetch_add(material.given, Relaxed);
+                    refused.fetch_add(material.refused, Relaxed);
+                    if !world.broken.is_empty() {
+                        bad.lock().unwrap().push((seed, world.broken));
+                    }
+                }
+            });
+        }
+    });
+    let (given, refused) = (given.into_inner(), refused.into_inner());
+    println!("{given} files given to visitors, {refused} transfers that did not verify");
+    let bad = bad.into_inner().unwrap();
+    assert!(bad.is_empty(), "{bad:?}");
+    assert!(given > 1_000 && refused > 10, "{given} and {refused}");
+}
+
 /// A night in which nothing goes wrong.
 #[test]
 fn in_a_quiet_night_nothing_fails_and_one_copy_goes_to_each_zone() {
     for seed in 0..10 {
         let policy =
             Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-        let plan = Plan { zones: 4, per_zone: 4, policy, visitors: 50, has_swim: true, every: 5 * SECOND, cuts: 8 };
+        let plan = Plan {
+            zones: 4,
+            per_zone: 4,
+            policy,
+            visitors: 50,
+            has_swim: true,
+            has_bytes: false,
+            every: 5 * SECOND,
+            cuts: 8,
+        };
         let mut world = World::new(plan, seed);
         world.run(60);
         world.check_convergence();
@@ -165,7 +225,16 @@ fn a_path_that_loses_many_is_no_failure() {
     for seed in 0..12 {
         let policy =
             Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-        let plan = Plan { zones: 3, per_zone: 2, policy, visitors: 20, has_swim: true, every: 30 * SECOND, cuts: 8 };
+        let plan = Plan {
+            zones: 3,
+            per_zone: 2,
+            policy,
+            visitors: 20,
+            has_swim: true,
+            has_bytes: false,
+            every: 30 * SECOND,
+            cuts: 8,
+        };
         let mut world = World::new(plan, seed);
         world.after(20 * SECOND, Event::Fault(Fault::Loss(0.3)));
         world.run(25);
@@ -184,7 +253,16 @@ fn gone(what: &str, seeds: u64, faults: impl Fn(&World) -> Vec<Fault>) -> Vec<u6
     for seed in 0..seeds {
         let policy =
             Policy { when: When::Deadline, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-        let plan = Plan { zones: 3, per_zone: 3, policy, visitors: 0, has_swim: true, every: 5 * SECOND, cuts: 2 };
+        let plan = Plan {
+            zones: 3,
+            per_zone: 3,
+            policy,
+            visitors: 0,
+            has_swim: true,
+            has_bytes: false,
+            every: 5 * SECOND,
+            cuts: 2,
+        };
         let mut world = World::new(plan, seed);
         // Not all at the same point of what nodes do once a second.
         world.run(25);

@@ -145,6 +145,7 @@ impl World {
         let node = &mut self.nodes[at];
         if node.is_up {
             (node.is_up, node.swim) = (false, None);
+            self.material.iter_mut().for_each(|material| material.end(at));
             if let Some(session) = node.session.take() {
                 self.after(IDLE, Event::Lost { node: at, session });
             }
@@ -428,6 +429,14 @@ impl World {
                 return self.after(300 * MS, Event::Came { node: at, life, cut, from, others });
             }
             _ => {}
+        }
+        if !self.transfer(at, cut, from) {
+            // What came and verifies is kept: of the next only the rest is asked for.
+            if from.is_some() {
+                return self.nearby(at, cut, others);
+            }
+            let life = self.nodes[at].life;
+            return self.after(300 * MS, Event::Came { node: at, life, cut, from, others });
         }
         let node = &mut self.nodes[at];
         node.holds.insert(cut.seq);

@@ -31,7 +31,16 @@ struct Cost {
 
 fn night(zones: usize, per_zone: usize) -> Cost {
     let policy = Policy { when: When::All, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-    let plan = Plan { zones, per_zone, policy, visitors: 0, has_swim: false, every: 10 * SECOND, cuts: CUTS };
+    let plan = Plan {
+        zones,
+        per_zone,
+        policy,
+        visitors: 0,
+        has_swim: false,
+        has_bytes: false,
+        every: 10 * SECOND,
+        cuts: CUTS,
+    };
     let nodes = plan.nodes();
     let mut world = World::new(plan, 7);
     let mut spread = 0.0_f64;
@@ -96,7 +105,16 @@ fn a_thousand_nodes_alone() {
 #[ignore = "takes minutes"]
 fn deaths_among_a_thousand_are_known_soon() {
     let policy = Policy { when: When::All, deadline: Duration::from_secs(60), lead: Duration::from_millis(100) };
-    let plan = Plan { zones: 20, per_zone: 50, policy, visitors: 0, has_swim: true, every: 3_600 * SECOND, cuts: 0 };
+    let plan = Plan {
+        zones: 20,
+        per_zone: 50,
+        policy,
+        visitors: 0,
+        has_swim: true,
+        has_bytes: false,
+        every: 3_600 * SECOND,
+        cuts: 0,
+    };
     let mut world = World::new(plan, 7);
     let mut seconds = 0;
     while world.nodes.iter().step_by(19).any(|node| node.view.alive.len() < 999) {

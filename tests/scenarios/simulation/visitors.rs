@@ -103,5 +103,6 @@ impl World {
         }
         let of = &mut self.visitors.all[visitor];
         of.newest = of.newest.max(seen);
+        self.give_file(node, seen);
     }
 }

@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use difusor_coordinator::rollout::Policy;
-use difusor_proto::{CutKey, Flip, NodeId, Signed, SigningKey, members::Members};
+use difusor_proto::{CutKey, Digest, Flip, NodeId, Signed, SigningKey, members::Members};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{coordinator::Coordinator, node::Node, visitors::Visitors};
+use crate::{bytes::Material, coordinator::Coordinator, node::Node, visitors::Visitors};
 
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -141,6 +141,8 @@ pub(crate) struct Plan {
     pub(crate) visitors: usize,
     /// False for none of what nodes say to each other, in meshes so large that this would take hours.
     pub(crate) has_swim: bool,
+    /// True for cuts of real bytes, which take their time.
+    pub(crate) has_bytes: bool,
     /// From one package to the next.
     pub(crate) every: u64,
     pub(crate) cuts: u64,
@@ -165,6 +167,8 @@ pub(crate) struct World {
     pub(crate) mended: Option<u64>,
     /// Packets of failure detection that came.
     pub(crate) packets: u64,
+    /// What cuts are made of, in nights that are about that.
+    pub(crate) material: Option<Material>,
     /// What must not be, by the name of the invariant.
     pub(crate) broken: Vec<(&'static str, String)>,
 }
@@ -199,6 +203,7 @@ impl World {
             loss: 0.0,
             mended: None,
             packets: 0,
+            material: plan.has_bytes.then(|| Material::new(nodes, plan.cuts, &key)),
             broken: Vec::new(),
             rng,
             key,
@@ -213,6 +218,12 @@ impl World {
         world.after(500 * MS, Event::Tick);
         world.after(3 * SECOND, Event::Publish);
         world
+    }
+
+    /// The name of a cut.
+    pub(crate) fn cut(&self, seq: u64) -> CutKey {
+        let named = || CutKey { seq, label: "20210606_2000".parse().unwrap(), root: Digest::of(&seq.to_le_bytes()) };
+        self.material.as_ref().map_or_else(named, |material| material.key(seq))
     }
 
     pub(crate) fn after(&mut self, wait: u64, event: Event) {
