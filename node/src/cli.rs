@@ -24,7 +24,7 @@ use crate::{
     admission::rules::book::Rulebook,
     config::{Config, TEMPLATE},
     control::{self, Operator},
-    dns::{self, dnssec::key::ZoneKey},
+    dns::{self, dnssec::key::ZoneKey, places::Places},
     enrol,
     harden::Harden,
     home::Home,
@@ -135,7 +135,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             eprintln!("error: {error}");
             return Ok(EXIT_CONFIG.into());
         }
-        if let Err(error) = config.dns.signer(home.dir()) {
+        if let Err(error) = config.dns.signer(home.dir()).map(drop).and(Places::read(home.dir(), &config.dns.places)) {
             eprintln!("error: {error:#}");
             return Ok(EXIT_CONFIG.into());
         }

@@ -26,7 +26,7 @@ use std::{
 use anyhow::Context as _;
 use difusor_proto::{Zone, units::Span};
 use hickory_proto::rr::{Name, RData, rdata::CAA};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use self::{
     dnssec::{
@@ -56,8 +56,9 @@ pub struct DnsConfig {
     pub contact: String,
     /// Who may issue certificates (RFC 8659): `issue letsencrypt.org`, `iodef mailto:…`.
     pub caa: Vec<String>,
-    /// Which network is where, a file beside the configuration.
-    pub places: Option<PathBuf>,
+    /// Which network is where: tables and GeoIP databases beside the configuration, the first that knows.
+    #[serde(deserialize_with = "one_or_several")]
+    pub places: Vec<PathBuf>,
     /// Where zones are: latitude and longitude, degrees.
     pub zones: BTreeMap<Zone, [f64; 2]>,
     /// Files of keys that the zone is signed with, beside the configuration, the same on all nodes: the first signs, all are
@@ -80,13 +81,26 @@ impl Default for DnsConfig {
             answers: 3,
             contact: "hostmaster".into(),
             caa: Vec::new(),
-            places: None,
+            places: Vec::new(),
             dnssec: Vec::new(),
             zones: BTreeMap::new(),
             rate: 500,
             update: UpdateConfig::default(),
         }
     }
+}
+
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "write \"places.txt\", or several: [\"own.txt\", \"GeoLite2-City.mmdb\"]")]
+    enum Written {
+        One(PathBuf),
+        Several(Vec<PathBuf>),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::One(one) => vec![one],
+        Written::Several(several) => several,
+    })
 }
 
 /// What cannot be meant.

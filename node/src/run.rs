@@ -180,14 +180,7 @@ impl Node {
                 (None, Peers::default())
             }
         };
-        let places = match &config.dns.places {
-            None => Places::default(),
-            Some(file) => {
-                let file = home.dir().join(file);
-                let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-                text.parse().with_context(|| format!("in {}", file.display()))?
-            }
-        };
+        let places = Places::read(home.dir(), &config.dns.places)?;
         let host = config.site.hosts.first().cloned().unwrap_or_else(|| "localhost".to_owned());
         let zone = Keeper::open(&config.dns.update, home.dir(), config.http3, host)?;
         let signer = config.dns.signer(home.dir())?;

@@ -220,7 +220,7 @@ impl Answerer<'_> {
                 let known = subnet.filter(|subnet| subnet.source_prefix() > 0);
                 let place = known.and_then(|subnet| self.places.find(subnet.addr(), subnet.source_prefix()));
                 let place = place.or_else(|| self.places.find(resolver, u8::MAX));
-                for host in self.roster.pick(place, self.most, dice, of) {
+                for host in self.roster.pick(place.as_deref(), self.most, dice, of) {
                     let of: Vec<RData> = match kind {
                         RecordType::A => host.four.iter().map(|ip| RData::A(A(*ip))).collect(),
                         _ => host.six.iter().map(|ip| RData::AAAA(AAAA(*ip))).collect(),

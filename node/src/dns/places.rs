@@ -1,16 +1,23 @@
-//! Where a client is: the longest network of a table that it lies in.
+//! Where a client is: by tables of networks, and GeoIP databases ([`geo`]). The first that knows says so.
 //!
-//! A line for each network: `203.0.113.0/24 mx-central` names the zone that is nearest, `198.51.100.0/24 19.4 -99.1` says
-//! where it is, degrees of latitude and longitude. `#` begins a comment. A table is made once from whatever an operator has:
-//! the registries' files, a provider's list, a GeoIP database in CSV.
+//! A table has a line for each network: `203.0.113.0/24 mx-central` names the zone that is nearest, `198.51.100.0/24 19.4 -99.1`
+//! says where it is, degrees of latitude and longitude. `#` begins a comment. The narrowest network counts. A table is made once
+//! from whatever an operator has: the registries' files, a provider's list.
+
+pub mod geo;
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, Ipv6Addr},
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
+use anyhow::Context as _;
 use difusor_proto::Zone;
 use ipnet::IpNet;
+
+use self::geo::Geo;
 
 /// Networks of a table, at most: the registries know some 250,000.
 const MOST: usize = 2_000_000;
@@ -35,9 +42,57 @@ pub enum PlacesError {
     TooMany,
 }
 
+/// All that is known, by what is asked first.
+#[derive(Debug, Default)]
+pub struct Places(Vec<Source>);
+
+#[derive(Debug)]
+enum Source {
+    Table(Table),
+    Geo(Geo),
+}
+
+impl Places {
+    /// Reads files that lie in a folder: GeoIP databases are called `.mmdb`, all others are tables.
+    ///
+    /// # Errors
+    /// Names the file, and says what to do.
+    pub fn read(folder: &Path, files: &[PathBuf]) -> anyhow::Result<Self> {
+        let read = |file: &PathBuf| {
+            let file = folder.join(file);
+            let said = || format!("dns.places: {}", file.display());
+            if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mmdb")) {
+                return Ok(Source::Geo(Geo::open(&file).with_context(said)?));
+            }
+            let text = std::fs::read_to_string(&file).with_context(said)?;
+            Ok(Source::Table(text.parse().with_context(said)?))
+        };
+        Ok(Self(files.iter().map(read).collect::<anyhow::Result<_>>()?))
+    }
+
+    /// Where an address is of which so many bits are known; `None` if nobody knows.
+    pub fn find(&self, address: IpAddr, bits: u8) -> Option<Cow<'_, Place>> {
+        self.0.iter().find_map(|source| match source {
+            Source::Table(table) => table.find(address, bits).map(Cow::Borrowed),
+            Source::Geo(geo) => geo.find(address).map(|at| Cow::Owned(Place::At(at))),
+        })
+    }
+
+    /// True if nothing is known of anybody.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|source| matches!(source, Source::Table(table) if table.is_empty()))
+    }
+}
+
+impl From<Table> for Places {
+    fn from(table: Table) -> Self {
+        Self(vec![Source::Table(table)])
+    }
+}
+
 /// All networks, in the order of their first addresses; those that lie in another come behind it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Places {
+pub struct Table {
     /// First and last address, as IPv6; bits that are given; the place; and the narrowest network that this one lies in.
     networks: Vec<Network>,
 }
@@ -51,7 +106,7 @@ struct Network {
     within: Option<u32>,
 }
 
-impl FromStr for Places {
+impl FromStr for Table {
     type Err = PlacesError;
 
     fn from_str(text: &str) -> Result<Self, PlacesError> {
@@ -94,7 +149,7 @@ impl FromStr for Places {
     }
 }
 
-impl Places {
+impl Table {
     /// Where an address is of which so many bits are known, by the narrowest network that is no narrower; `None` if there is
     /// none.
     pub fn find(&self, address: IpAddr, bits: u8) -> Option<&Place> {
@@ -143,7 +198,7 @@ pub fn distance(one: [f64; 2], other: [f64; 2]) -> f64 {
 mod tests {
     use super::*;
 
-    fn zone(places: &Places, address: &str, bits: u8) -> Option<String> {
+    fn zone(places: &Table, address: &str, bits: u8) -> Option<String> {
         places.find(address.parse().unwrap(), bits).map(|place| match place {
             Place::Zone(zone) => zone.to_string(),
             Place::At(at) => format!("{at:?}"),
@@ -152,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_narrowest_network_counts() {
-        let places: Places = "# by hand\n10.0.0.0/8 mx\n10.1.0.0/16, us\n10.1.2.0/24\teu # a branch\n10.1.3.0/24 19.4 -99.1\n2001:db8::/32;ca\n10.9.0.0/16 jp\n10.9.0.0/16 kr\n".parse().unwrap();
+        let places: Table = "# by hand\n10.0.0.0/8 mx\n10.1.0.0/16, us\n10.1.2.0/24\teu # a branch\n10.1.3.0/24 19.4 -99.1\n2001:db8::/32;ca\n10.9.0.0/16 jp\n10.9.0.0/16 kr\n".parse().unwrap();
         assert_eq!(places.len(), 6);
         for (address, expected) in [
             ("9.255.255.255", None),
@@ -185,11 +240,32 @@ mod tests {
     }
 
     #[test]
+    fn the_first_that_knows_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+        write("own.txt", b"187.128.5.0/24 us");
+        let world = [("187.128.0.0/9", Some([19.4, -99.1])), ("203.0.113.0/24", Some([40.4, -3.7]))];
+        write("City.MMDB", &geo::tests::database("GeoLite2-City", &world));
+        let read = |files: &[&str]| Places::read(folder.path(), &files.iter().map(PathBuf::from).collect::<Vec<_>>());
+        let places = read(&["own.txt", "City.MMDB"]).unwrap();
+        let of = |address: &str| places.find(address.parse().unwrap(), 24).map(Cow::into_owned);
+        assert_eq!(of("187.128.5.0"), Some(Place::Zone("us".parse().unwrap())));
+        assert_eq!(of("187.128.6.0"), Some(Place::At([19.4, -99.1])));
+        assert_eq!(of("198.51.100.0"), None);
+        assert!(!places.is_empty() && read(&[]).unwrap().is_empty());
+        for (file, part) in [("none.txt", "No such file"), ("none.mmdb", "No such file"), ("bad.txt", "line 1")] {
+            write("bad.txt", b"here and there and everywhere");
+            let said = format!("{:#}", read(&[file]).unwrap_err());
+            assert!(said.contains(file) && said.contains(part) && said.starts_with("dns.places"), "{said}");
+        }
+    }
+
+    #[test]
     fn mistakes_have_a_line() {
         for (text, number) in
             [("10.0.0.0/8", 1), ("\n10.0.0.0/33 mx", 2), ("10.0.0.0/8 MX", 1), ("10.0.0.0/8 91 0", 1), ("a b c d", 1)]
         {
-            let PlacesError::Line(at, _) = text.parse::<Places>().unwrap_err() else { panic!("{text}") };
+            let PlacesError::Line(at, _) = text.parse::<Table>().unwrap_err() else { panic!("{text}") };
             assert_eq!(at, number, "{text}");
         }
     }

@@ -4,9 +4,11 @@
 
 mod behind;
 mod dns;
+mod flood;
 mod gone;
 mod health;
 mod orders;
+mod policy;
 mod relay;
 mod rig;
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::dns::{
     DnsConfig,
     dnssec::key::ZoneKey,
+    places::Table,
     roster::{Group, Host},
 };
 
@@ -45,7 +46,7 @@ fn world() -> World {
         serial: 7,
         ..Roster::default()
     };
-    let places = "10.1.0.0/16 mx\n10.2.0.0/16 us\n2001:db8:1::/48 us".parse().unwrap();
+    let places = "10.1.0.0/16 mx\n10.2.0.0/16 us\n2001:db8:1::/48 us".parse::<Table>().unwrap().into();
     World { names: config.names().unwrap().unwrap(), roster, signer: None, places, cookies: Cookies::new([1; 32]) }
 }
 

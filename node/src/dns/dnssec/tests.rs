@@ -257,6 +257,23 @@ fn whoever_does_not_ask_for_signatures_gets_none() {
 }
 
 #[test]
+fn bytes_by_chance_break_nothing_and_stay_small() {
+    let world = world(vec![key()]);
+    let good = question(&name("x.www.results.example.org."), RecordType::A);
+    let mut dice = 7_u32;
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..3 {
+            dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let at = 2 + dice as usize % (bytes.len() - 2);
+            bytes[at] = if at == 2 { 0 } else { u8::try_from(dice >> 24).unwrap() };
+        }
+        let answer = world.raw(&bytes, NOW, 5);
+        assert!(answer.len() <= usize::from(MAX_UDP) && Message::from_vec(&answer).is_ok());
+    }
+}
+
+#[test]
 fn a_signature_is_good_for_days_and_made_once_in_hours() {
     let world = world(vec![key()]);
     let keys = [world.signer.keys()[0].dnskey.clone()];
