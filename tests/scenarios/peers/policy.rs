@@ -70,14 +70,3 @@ async fn all_are_waited_for_however_long_it_takes() -> Result<()> {
     ensure!(!status(rig.mesh.nodes[2].admin).await?.holds.contains(&cut), "the third was not slow enough");
     end(rig, &link, &cut).await
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_the_deadline_a_quorum_is_enough() -> Result<()> {
-    let (rig, link, cut) = begun("flip = \"deadline\"\nflip_deadline = \"4 s\"").await?;
-    ensure!(serves(&rig, 0).await? == cut.seq - 1, "it did not wait for the deadline");
-    for at in [0, 1] {
-        until("a quorum serves it", async || Ok((serves(&rig, at).await? == cut.seq).then_some(()))).await?;
-    }
-    ensure!(!status(rig.mesh.nodes[2].admin).await?.holds.contains(&cut), "the third was not slow enough");
-    end(rig, &link, &cut).await
-}

@@ -45,7 +45,7 @@ impl fmt::Debug for ZoneKey {
 #[derive(Debug, thiserror::Error)]
 pub enum ZoneKeyError {
     /// It cannot be read.
-    #[error("cannot be read: {0}; `difusor-node dns key FILE` makes one, and all nodes need the same")]
+    #[error("cannot be read; `difusor-node dns key FILE` makes one, and all nodes need the same")]
     Unreadable(#[from] io::Error),
     /// Anybody on this machine could sign.
     #[error("everybody on this machine may read it (mode {0:o}): chmod 640, with the node as its owner or group")]

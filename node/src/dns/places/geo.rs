@@ -1,6 +1,6 @@
 //! GeoIP databases in MaxMind's format (version 2): GeoLite2 and GeoIP2 City, and others with the same fields.
 
-use std::{fmt, net::IpAddr, path::Path};
+use std::{fmt, fs, io, net::IpAddr, path::Path};
 
 use maxminddb::{MaxMindDbError, PathElement, Reader, WithinOptions};
 
@@ -20,8 +20,11 @@ impl fmt::Debug for Geo {
 #[derive(Debug, thiserror::Error)]
 pub enum GeoError {
     /// It cannot be read.
+    #[error("cannot be read")]
+    Unreadable(#[from] io::Error),
+    /// It is something else.
     #[error("is no GeoIP database in MaxMind's format: {0}")]
-    Unreadable(#[from] MaxMindDbError),
+    Other(String),
     /// It is of something else.
     #[error("a database of the type {0} does not say where networks are: take one of cities, such as GeoLite2-City")]
     NoPlaces(String),
@@ -33,12 +36,9 @@ impl Geo {
     /// # Errors
     /// [`GeoError`].
     pub fn open(file: &Path) -> Result<Self, GeoError> {
-        Self::of(Reader::open_readfile(file)?)
-    }
-
-    fn of(reader: Reader<Vec<u8>>) -> Result<Self, GeoError> {
-        let geo = Self(reader);
-        let mut tried = geo.0.networks(WithinOptions::default())?.take(TRIED);
+        let other = |error: MaxMindDbError| GeoError::Other(error.to_string());
+        let geo = Self(Reader::from_source(fs::read(file)?).map_err(other)?);
+        let mut tried = geo.0.networks(WithinOptions::default()).map_err(other)?.take(TRIED);
         let has_place = tried.any(|network| network.is_ok_and(|network| at(&network).is_some()));
         if has_place { Ok(geo) } else { Err(GeoError::NoPlaces(geo.0.metadata().database_type.clone())) }
     }
@@ -59,8 +59,6 @@ fn at(found: &maxminddb::LookupResult<'_, Vec<u8>>) -> Option<[f64; 2]> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::fs;
-
     use super::*;
 
     /// A database as the format's specification has it: a tree of networks in nodes of two records of 24 bits, and the data.
