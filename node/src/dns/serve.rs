@@ -106,10 +106,15 @@ impl Counters {
 }
 
 /// What can be answered at a moment.
-#[derive(Default)]
 struct Moment {
     roster: Roster,
     chain: Chain,
+}
+
+impl Moment {
+    fn of(names: &Names, roster: Roster, is_signed: bool) -> Self {
+        Self { chain: Chain::of(names, &roster, is_signed), roster }
+    }
 }
 
 /// What all threads share.
@@ -184,11 +189,12 @@ impl Dns {
         }
         let some = |value: u64| NonZero::new(value).unwrap_or(NonZero::<u64>::MIN);
         let rate = Rate { per_second: some(config.rate), burst: some(config.rate.saturating_mul(BURST)) };
+        let moment = Moment::of(&names, Roster::default(), signer.is_some());
         let shared = Shared {
             names,
             places,
             cookies: Cookies::new(rand::random()),
-            moment: ArcSwap::default(),
+            moment: ArcSwap::from_pointee(moment),
             signer,
             rates: Rates::new(rate, NETWORKS),
             counters: Arc::default(),
@@ -281,8 +287,7 @@ impl Shared {
             if roster.fails_open && !before.roster.fails_open {
                 tracing::warn!("no node seems fit: all are answered");
             }
-            let chain = Chain::of(&self.names, &roster, self.signer.is_some());
-            self.moment.store(Arc::new(Moment { roster, chain }));
+            self.moment.store(Arc::new(Moment::of(&self.names, roster, self.signer.is_some())));
         }
     }
 

@@ -143,8 +143,8 @@ impl Heard {
             Some(Ordering::Less) | None => {}
         }
         self.known.insert(key.0.clone(), key.1);
-        // The flip that this node tells of is one that it was told.
-        if !(is_own && key.0 == About::Flip) {
+        // The flip that this node tells of is one that it was told, and whom it has banned it knows.
+        if !(is_own && matches!(key.0, About::Flip | About::Banned(..))) {
             self.fresh.push(news);
         }
         Some(key)

@@ -257,6 +257,23 @@ fn whoever_does_not_ask_for_signatures_gets_none() {
 }
 
 #[test]
+fn before_anybody_is_known_nothing_is_denied() {
+    let mut world = world(vec![key()]);
+    world.roster = Roster::default();
+    let apex = world.names.apex.clone();
+    for kind in [RecordType::SOA, RecordType::DNSKEY, RecordType::HTTPS] {
+        let response = world.ask(&apex, kind, 5);
+        assert!(response.metadata.response_code == ResponseCode::NoError && !response.answers.is_empty(), "{kind}");
+    }
+    for kind in [RecordType::A, RecordType::AAAA] {
+        assert_eq!(world.ask(&apex, kind, 5).metadata.response_code, ResponseCode::ServFail);
+    }
+    // Nor by way of what proves that something else is not there.
+    let [(_, nsec)] = &links(&world.ask(&apex, RecordType::MX, 5).authorities)[..] else { panic!() };
+    assert!([RecordType::A, RecordType::AAAA, RecordType::NS].iter().all(|kind| nsec.type_set().contains(*kind)));
+}
+
+#[test]
 fn bytes_by_chance_break_nothing_and_stay_small() {
     let world = world(vec![key()]);
     let good = question(&name("x.www.results.example.org."), RecordType::A);

@@ -319,7 +319,9 @@ fn who_is_banned_is_told_beside_what_is_more_urgent() {
         world.run(world.now + 5 * SECOND);
         let of = |heard: &[News]| heard.iter().filter(|news| matches!(news, News::Banned(_))).count();
         let least = (0..nodes.into()).map(|at: usize| of(&world.heard[at])).min().unwrap();
+        // Nobody is told of its own.
         let most = usize::try_from(told).unwrap() * usize::from(nodes - 1) / usize::from(nodes);
+        assert!((0..nodes.into()).all(|at: usize| of(&world.heard[at]) <= most), "{nodes} nodes");
         assert!(least * 100 >= most * 95, "{nodes} nodes: {least} of {most}");
         assert!(world.gone.is_empty(), "{:?}", world.gone);
         times.sort_unstable();
