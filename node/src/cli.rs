@@ -174,6 +174,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
                 "{} is a key. Give the same file to every node, and name it in `dnssec` under [dns].",
                 file.display()
             );
+            println!("The user that the node runs as has to be able to read it: chgrp difusor, chmod 640.");
             println!(
                 "With all of them restarted, `difusor-node dns delegation` prints the DS record for the zone above."
             );

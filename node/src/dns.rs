@@ -5,8 +5,9 @@
 //! has the sockets.
 //! Where the zone lives on another server, [`update`] keeps the addresses in it right.
 //!
-//! Never an empty answer: if nobody seems fit, everybody is answered. No recursion, no transfer; responses are small, and
-//! their rate to any network is limited (RRL), so that nobody is flooded by way of this.
+//! Never an empty answer: if nobody seems fit, everybody is answered. No recursion, no transfer; responses fit a packet, and
+//! their rate to any network is limited (RRL; those of more than 512 bytes count as several), so that nobody is flooded by way of
+//! this.
 
 pub mod answer;
 pub mod cookie;
@@ -140,6 +141,8 @@ impl DnsConfig {
             ZoneKey::read(&file).with_context(|| format!("dns.dnssec: {}", file.display()))
         };
         let keys = self.dnssec.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+        let is_twice = |(at, key): (usize, &ZoneKey)| keys.iter().skip(at + 1).any(|other| other.dnskey == key.dnskey);
+        anyhow::ensure!(!keys.iter().enumerate().any(is_twice), "dns.dnssec: one key is there twice: name each once");
         Ok(Signer::new(names.apex, keys))
     }
 
@@ -164,6 +167,9 @@ impl DnsConfig {
         };
         if self.names.is_empty() {
             return Err(wrong("names: which names lead to the site? \"@\" is the zone itself".into()));
+        }
+        if self.names.iter().any(|name| name.split('.').any(|label| label == "*")) {
+            return Err(wrong("names: name each, `*` is not answered".into()));
         }
         if !(1..=16).contains(&self.answers) {
             return Err(wrong("answers: from 1 to 16, so that a response fits a packet".into()));
@@ -239,6 +245,7 @@ mod tests {
             (wrong(&|config| config.zone = "a..b".into()), "is no name"),
             (wrong(&|config| config.names = vec![]), "which names"),
             (wrong(&|config| config.ttl = Span(Duration::ZERO)), "from 1 s"),
+            (wrong(&|config| config.names = vec!["*".into()]), "name each"),
             (wrong(&|config| config.answers = 0), "from 1 to 16"),
             (wrong(&|config| config.rate = 0), "more than nothing"),
             (wrong(&|config| config.dnssec = vec!["key".into(); 4]), "at most 3"),

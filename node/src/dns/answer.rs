@@ -146,9 +146,20 @@ impl Answerer<'_> {
             (OpCode::Query, _) => Found::nothing(ResponseCode::FormErr),
             _ => Found::nothing(ResponseCode::NotImp),
         };
-        let Found { code, answers, is_local } = found;
+        let Found { mut code, answers, is_local } = found;
+        // A set has each record once (RFC 2181 section 5), such as of two nodes behind one address.
+        let answers = answers.into_iter().fold(Vec::new(), |mut once, record| {
+            if !once.contains(&record) {
+                once.push(record);
+            }
+            once
+        });
+        if answers.is_empty() && self.roster.groups.is_empty() && is_answer(code) {
+            // Nobody knows yet who is there: another server is asked, and nothing is remembered.
+            code = ResponseCode::ServFail;
+        }
         response.metadata.response_code = code;
-        response.metadata.authoritative = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
+        response.metadata.authoritative = is_answer(code);
         // For whom this is good, so that a resolver does not give it to clients elsewhere (RFC 7871 section 7.2.1).
         if let (Some(subnet), Some(edns)) = (subnet, &mut response.edns) {
             // As wide as it was asked for: a wider one might hold networks that are elsewhere.
@@ -208,10 +219,6 @@ impl Answerer<'_> {
             // Whoever wants all gets little (RFC 8482 section 4.2).
             RecordType::ANY => answers.push(record(LASTING, RData::HINFO(HINFO::new("RFC8482".into(), String::new())))),
             RecordType::A | RecordType::AAAA if is_site => {
-                if self.roster.groups.is_empty() {
-                    // Nobody knows yet who is there: another server is asked, and nothing is remembered.
-                    return Found::nothing(ResponseCode::ServFail);
-                }
                 is_local = !self.places.is_empty();
                 let of = |host: &Host| match kind {
                     RecordType::A => !host.four.is_empty(),
@@ -225,12 +232,7 @@ impl Answerer<'_> {
                         RecordType::A => host.four.iter().map(|ip| RData::A(A(*ip))).collect(),
                         _ => host.six.iter().map(|ip| RData::AAAA(AAAA(*ip))).collect(),
                     };
-                    for found in of.into_iter().map(|data| record(self.ttl, data)) {
-                        // Two nodes behind one address: a set has each record once (RFC 2181 section 5).
-                        if !answers.contains(&found) {
-                            answers.push(found);
-                        }
-                    }
+                    answers.extend(of.into_iter().map(|data| record(self.ttl, data)));
                 }
             }
             RecordType::A | RecordType::AAAA => {
@@ -257,7 +259,7 @@ impl Answerer<'_> {
                 answers.extend(published.map(|data| record(LASTING, data)));
             }
             // What proves that others are not there; and of all signatures, that one (as RFC 8482 section 4.1 has it for ANY).
-            RecordType::NSEC | RecordType::RRSIG => {
+            RecordType::NSEC | RecordType::RRSIG if !self.roster.groups.is_empty() => {
                 let nsec = self.signer.zip(self.chain.at(&name, self.ttl));
                 answers.extend(nsec.into_iter().flat_map(|(signer, nsec)| match kind {
                     RecordType::NSEC => vec![record(self.ttl, nsec.data)],
@@ -313,6 +315,11 @@ impl Answerer<'_> {
         }
         response.to_vec().ok()
     }
+}
+
+/// True for what this server says of its zone.
+fn is_answer(code: ResponseCode) -> bool {
+    matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 /// How the site is spoken to (RFC 9460), and at which port if it is not 443.

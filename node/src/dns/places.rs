@@ -74,7 +74,7 @@ impl Places {
     pub fn find(&self, address: IpAddr, bits: u8) -> Option<Cow<'_, Place>> {
         self.0.iter().find_map(|source| match source {
             Source::Table(table) => table.find(address, bits).map(Cow::Borrowed),
-            Source::Geo(geo) => geo.find(address).map(|at| Cow::Owned(Place::At(at))),
+            Source::Geo(geo) => geo.find(address, bits).map(|at| Cow::Owned(Place::At(at))),
         })
     }
 

@@ -140,7 +140,8 @@ impl Roster {
 /// A text at its name; `None` if that is none.
 fn text(text: &Text) -> Option<(Name, String)> {
     let name = Name::from_ascii(format!("{}.", text.name.trim_end_matches('.'))).ok()?;
-    Some((name.to_lowercase(), text.value.clone()))
+    // Nobody asks for a wildcard itself.
+    (!name.iter().any(|label| label == b"*")).then(|| (name.to_lowercase(), text.value.clone()))
 }
 
 /// Nodes that answer DNS.

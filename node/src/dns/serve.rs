@@ -50,6 +50,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// One response in so many, of those that are held back, says that TCP should be used (as BIND and Knot do).
 const SLIP: u64 = 2;
 
+/// Bytes of a response that counts as one; larger ones, of signatures, as several.
+const UNIT: usize = 512;
+
 /// Networks whose rates are known at once.
 const NETWORKS: usize = 1 << 16;
 
@@ -335,7 +338,7 @@ impl Shared {
             self.counters.garbage.fetch_add(1, Relaxed);
             return None;
         };
-        if answered.is_proven || self.may_have(from.ip()) {
+        if answered.is_proven || self.may_have(from.ip(), answered.bytes.len()) {
             let counter = match answered.code {
                 ResponseCode::NoError => None,
                 ResponseCode::NXDomain => Some(&self.counters.no_such_name),
@@ -349,10 +352,11 @@ impl Shared {
         nth.is_multiple_of(SLIP).then(|| Answerer::slip(query)).flatten()
     }
 
-    fn may_have(&self, address: IpAddr) -> bool {
+    fn may_have(&self, address: IpAddr, bytes: usize) -> bool {
         let now = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let network = Source::of(address).network();
-        matches!(self.rates.charge(network, 1, now), Charge::Paid(_))
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        matches!(self.rates.charge(network, units.into(), now), Charge::Paid(_))
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {

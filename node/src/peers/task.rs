@@ -45,6 +45,9 @@ const SET: u64 = 500_000;
 /// Offenders that wait to be told of: what comes later is more to the point.
 const TO_TELL: usize = 4 * MAX_BANNED;
 
+/// After so long they have done elsewhere what they do: half of the shortest ban.
+const STALE: Duration = Duration::from_secs(30);
+
 /// Nodes that tell of offenders in a second, all together: so much finds room in packets beside what is more urgent, whatever
 /// the size of the mesh.
 const VOICES: usize = 5;
@@ -72,7 +75,7 @@ pub(super) struct Node {
     /// What was said of others.
     said: HashMap<NodeId, bool>,
     /// Who is to be told of, and how often that was done.
-    banned: VecDeque<Offender>,
+    banned: VecDeque<(Instant, Offender)>,
     told: u32,
     beats: u32,
     /// True if what is known is something else than what is shown.
@@ -154,7 +157,8 @@ impl Node {
                 }
             }
             Order::Banned(banned) => {
-                self.banned.extend(banned);
+                let now = Instant::now();
+                self.banned.extend(banned.into_iter().map(|offender| (now, offender)));
                 let over = self.banned.len().saturating_sub(TO_TELL);
                 self.banned.drain(..over);
             }
@@ -360,12 +364,13 @@ impl Node {
 
     /// Tells of some offenders, the fewer times in a second the more nodes there are.
     fn tell_banned(&mut self) {
+        self.banned.retain(|(since, _)| since.elapsed() < STALE);
         let nodes = self.known.members.as_ref().map_or(0, |members| members.nodes.len());
         let turns = u32::try_from(nodes.div_ceil(VOICES)).unwrap_or(u32::MAX).max(1);
         if self.banned.is_empty() || !self.beats.is_multiple_of(turns) {
             return;
         }
-        let banned = self.banned.drain(..self.banned.len().min(MAX_BANNED)).collect();
+        let banned = self.banned.drain(..self.banned.len().min(MAX_BANNED)).map(|(_, offender)| offender).collect();
         let slot = u8::try_from(self.told % u32::from(BANNED_SLOTS)).unwrap_or_default();
         self.told = self.told.wrapping_add(1);
         let (by, version) = (self.shared.me.clone(), self.next_version());

@@ -2,8 +2,8 @@
 //! counts here as a part of what it takes.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -41,35 +41,48 @@ pub(super) fn since(news: &mut Receiver<Ban>) -> Option<Vec<Offender>> {
     (!banned.is_empty()).then_some(banned)
 }
 
-/// How long the word of a node about an offender is one word, by whichever way it comes: from the coordinator and from others.
-const ONE_WORD: Duration = Duration::from_secs(10);
+/// How long the word of a node about an offender is one word, at least: longer than it takes until a word is forgotten
+/// ([`Offence::Told`] by what is forgotten in a second), so that nobody bans elsewhere by saying it again.
+const ONE_WORD: Duration = Duration::from_secs(90);
 
-/// Words that are remembered: what all nodes may say in that time, and more.
-const WORDS: usize = 1 << 14;
+/// Words of one node that are heard in that time. Whoever says more is not heard, and nobody else for it.
+const WORDS: usize = 1024;
 
-/// What other nodes said lately.
+/// What other nodes said lately: since some time, and in the time before that.
 #[derive(Debug, Default)]
-pub(crate) struct Words(Mutex<HashMap<(NodeId, IpNet), Instant>>);
+pub(crate) struct Words(Mutex<Spoken>);
+
+#[derive(Debug, Default)]
+struct Spoken {
+    since: Option<Instant>,
+    now: HashMap<NodeId, HashSet<IpNet>>,
+    before: HashMap<NodeId, HashSet<IpNet>>,
+}
 
 impl Words {
     /// True if this was not said in the last while.
     fn is_new(&self, by: &NodeId, of: IpNet, now: Instant) -> bool {
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if words.len() >= WORDS {
-            words.retain(|_, said| now.saturating_duration_since(*said) < ONE_WORD);
+        let mut spoken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = now.saturating_duration_since(*spoken.since.get_or_insert(now));
+        if age >= ONE_WORD {
+            let last = std::mem::take(&mut spoken.now);
+            spoken.before = if age < 2 * ONE_WORD { last } else { HashMap::new() };
+            spoken.since = Some(now);
         }
-        let is_new = |said: &Instant| now.saturating_duration_since(*said) >= ONE_WORD;
-        if !words.get(&(by.clone(), of)).is_none_or(is_new) || words.len() >= WORDS {
+        if spoken.before.get(by).is_some_and(|said| said.contains(&of)) {
             return false;
         }
-        words.insert((by.clone(), of), now);
-        true
+        let said = spoken.now.entry(by.clone()).or_default();
+        said.len() < WORDS && said.insert(of)
     }
 
     /// Another node has banned them.
     pub(super) fn hear(&self, door: &Door, node: &NodeId, banned: &[Offender]) {
+        self.hear_at(door, node, banned, Instant::now());
+    }
+
+    fn hear_at(&self, door: &Door, node: &NodeId, banned: &[Offender], now: Instant) {
         let Some(offenders) = door.offenders() else { return };
-        let now = Instant::now();
         for offender in banned.iter().take(MAX_OFFENDERS) {
             if let Ok(network) = IpNet::new(offender.address, offender.prefix)
                 && self.is_new(node, network, now)
@@ -82,14 +95,19 @@ impl Words {
 }
 
 impl Sync {
-    /// Tells other nodes of who is banned here, and hears of whom they have banned, without the coordinator.
+    /// Tells other nodes of who is banned here, and hears of whom they have banned. Who says so is known for certain where the
+    /// coordinator hands it on; among nodes, one that lies can speak for others, so that counts while there is no coordinator.
     pub async fn mind_offenders(self: Arc<Self>, mut told: mpsc::Receiver<Banned>, cancel: CancellationToken) {
         let mut news = self.door.offenders().map(|offenders| offenders.news());
         let mut beat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                Some(Banned { by, banned, .. }) = told.recv() => self.words.hear(&self.door, &by, &banned),
+                Some(Banned { by, banned, .. }) = told.recv() => {
+                    if !self.connected.load(Relaxed) {
+                        self.words.hear(&self.door, &by, &banned);
+                    }
+                }
                 _ = beat.tick() => {
                     if let Some(banned) = news.as_mut().and_then(since) {
                         self.peers.banned(banned);
@@ -133,19 +151,33 @@ mod tests {
     }
 
     #[test]
-    fn what_one_node_says_is_one_word_for_a_while() {
+    fn nobody_bans_elsewhere_by_saying_it_again_and_again() {
+        let door = Door::new(&BudgetsConfig::default(), &Trust::default()).unwrap();
         let (words, begun) = (Words::default(), Instant::now());
         let [one, other]: [NodeId; 2] = ["node-1", "node-2"].map(|name| name.parse().unwrap());
-        let [who, whom]: [IpNet; 2] = ["192.0.2.1/32", "192.0.2.0/24"].map(|net| net.parse().unwrap());
-        assert!(words.is_new(&one, who, begun) && words.is_new(&other, who, begun) && words.is_new(&one, whom, begun));
-        assert!(!words.is_new(&one, who, begun + ONE_WORD - Duration::from_millis(1)));
-        assert!(words.is_new(&one, who, begun + ONE_WORD));
-        // Whoever says very much is not heard, and is forgotten.
-        for at in 0..u32::try_from(WORDS).unwrap() {
-            words.is_new(&one, IpNet::new(at.to_be_bytes().into(), 32).unwrap(), begun + ONE_WORD);
+        let who = Offender { address: "192.0.2.1".parse().unwrap(), prefix: 32, seconds: 60 };
+        for second in 0..3_600 {
+            let now = begun + Duration::from_secs(second);
+            words.hear_at(&door, &one, &[who], now);
+            assert!(!door.is_banned(who.address, now), "after {second} s");
         }
-        assert!(!words.is_new(&other, whom, begun + ONE_WORD) && words.0.lock().unwrap().len() <= WORDS);
-        assert!(words.is_new(&other, whom, begun + 2 * ONE_WORD));
+        // Two who say so are enough.
+        let last = begun + Duration::from_secs(7_200);
+        words.hear_at(&door, &one, &[who], last);
+        assert!(!door.is_banned(who.address, last));
+        words.hear_at(&door, &other, &[who], last);
+        assert!(door.is_banned(who.address, last));
+    }
+
+    #[test]
+    fn whoever_says_very_much_is_not_heard_and_others_are() {
+        let (words, begun) = (Words::default(), Instant::now());
+        let [one, other]: [NodeId; 2] = ["node-1", "node-2"].map(|name| name.parse().unwrap());
+        let net = |at: u32| IpNet::new(at.to_be_bytes().into(), 32).unwrap();
+        let heard = |by: &NodeId, now| (0..5_000).filter(|at| words.is_new(by, net(*at), now)).count();
+        assert_eq!((heard(&one, begun), heard(&other, begun), heard(&one, begun)), (WORDS, WORDS, 0));
+        assert!(words.is_new(&one, net(9_999), begun + ONE_WORD) && !words.is_new(&one, net(0), begun + ONE_WORD));
+        assert_eq!(heard(&one, begun + 4 * ONE_WORD), WORDS);
     }
 
     #[test]

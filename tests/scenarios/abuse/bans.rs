@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use difusor_local::{Mesh, https};
-use difusor_tests::options;
+use difusor_tests::{options, status};
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -80,8 +80,11 @@ async fn two_that_ban_speak_for_all_and_an_operator_has_the_last_word() {
     mesh.nodes[2].process.call(&["unblock", OFFENDER]).await.unwrap();
     assert!(offender.visits(third).await && !offender.visits(other).await);
 
-    // Nodes tell each other, too. What both ways bring is one word, so nobody is out for what one node says.
+    // Without the coordinator, nodes tell each other. What one says is one word, so nobody is out for it.
     mesh.coordinator.kill().await.unwrap();
+    for node in &mesh.nodes {
+        until("it is missed", async || !status(node.admin).await.unwrap().connected).await;
+    }
     let another = Source::new(&mesh, ANOTHER);
     assert!((50..=200).contains(&another.offends(one).await));
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -14,7 +14,7 @@ use hickory_proto::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::rig::Rig;
@@ -44,10 +44,14 @@ async fn flood(from: &str, server: SocketAddr, many: usize, cookie: &[u8]) -> Re
     let (mut answered, mut told, mut given, mut left) = (0, 0, Vec::new(), many);
     let mut answer = vec![0; 4096];
     let mut quiet = Instant::now();
-    while left > 0 || quiet.elapsed() < Duration::from_millis(300) {
+    while left > 0 || quiet.elapsed() < Duration::from_secs(1) {
         if left > 0 {
             socket.send_to(&query, server).await?;
             left -= 1;
+            // No faster than a loaded machine takes them.
+            if left % 50 == 0 {
+                sleep(Duration::from_millis(3)).await;
+            }
         }
         let wait = Duration::from_millis(if left > 0 { 0 } else { 50 });
         let Ok(came) = timeout(wait, socket.recv(&mut answer)).await else { continue };

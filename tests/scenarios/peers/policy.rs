@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::rig::{Rig, said_of};
 
 /// So slow that the smallest cut takes a minute, in bits a second.
-const SLOW: u64 = 20_000;
+const SLOW: u64 = 12_000;
 
 /// A mesh of three in which a cut is published that the third takes its time for: which cut that is.
 async fn begun(policy: &str) -> Result<(Rig, Link, CutKey)> {

@@ -148,9 +148,10 @@ fn what_was_found_stays_mended() {
 #[test]
 fn no_unverified_bytes_are_served() {
     let seeds = match std::env::var_os("DIFUSOR_SEEDS") {
-        Some(_) => seeds().start..seeds().start + seeds().count() as u64 / 20,
+        Some(_) => seeds().start..seeds().start + (seeds().count() as u64).div_ceil(20),
         None => 0..10,
     };
+    let several = seeds.end - seeds.start > 5;
     let next = AtomicU64::new(seeds.start);
     let (given, refused, bad) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -190,7 +191,7 @@ fn no_unverified_bytes_are_served() {
     println!("{given} files given to visitors, {refused} transfers that did not verify");
     let bad = bad.into_inner().unwrap();
     assert!(bad.is_empty(), "{bad:?}");
-    assert!(given > 1_000 && refused > 10, "{given} and {refused}");
+    assert!(!several || given > 1_000 && refused > 10, "{given} and {refused}");
 }
 
 /// A night in which nothing goes wrong.

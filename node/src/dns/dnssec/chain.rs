@@ -31,10 +31,7 @@ impl Chain {
             put(names.apex.clone(), &[RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY]);
         }
         let hosts = || roster.groups.iter().flat_map(|group| &group.hosts);
-        // Before it is known who is there, nobody is told that there is nothing.
-        let is_known = !roster.groups.is_empty();
-        let four = !is_known || hosts().any(|host| !host.four.is_empty());
-        let six = !is_known || hosts().any(|host| !host.six.is_empty());
+        let (four, six) = (hosts().any(|host| !host.four.is_empty()), hosts().any(|host| !host.six.is_empty()));
         for name in &names.site {
             put(name.clone(), &[RecordType::HTTPS]);
             put(name.clone(), if four { &[RecordType::A] } else { &[] });

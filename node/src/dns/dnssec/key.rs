@@ -44,15 +44,26 @@ impl fmt::Debug for ZoneKey {
 /// Why a file is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum ZoneKeyError {
+    /// It is not there.
+    #[error(
+        "is not there: copy it from another node, since all need the same; for the first, `difusor-node dns key FILE` makes one"
+    )]
+    Absent,
     /// It cannot be read.
-    #[error("cannot be read; `difusor-node dns key FILE` makes one, and all nodes need the same")]
-    Unreadable(#[from] io::Error),
+    #[error("cannot be read: give it to the user that the node runs as, or its group (chgrp, chmod 640)")]
+    Unreadable(#[source] io::Error),
     /// Anybody on this machine could sign.
     #[error("everybody on this machine may read it (mode {0:o}): chmod 640, with the node as its owner or group")]
     Open(u32),
     /// It is not what it should be.
     #[error("it is no key for ECDSA P-256 (PKCS #8, PEM): `difusor-node dns key FILE` makes one")]
     NoKey,
+}
+
+impl From<io::Error> for ZoneKeyError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound { Self::Absent } else { Self::Unreadable(error) }
+    }
 }
 
 impl ZoneKey {
@@ -141,7 +152,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zone.key");
-        assert!(matches!(ZoneKey::read(&path), Err(ZoneKeyError::Unreadable(_))));
+        assert!(matches!(ZoneKey::read(&path), Err(ZoneKeyError::Absent)));
         fs::write(&path, fine).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(ZoneKey::read(&path), Err(ZoneKeyError::Open(0o644))));

@@ -60,7 +60,7 @@ impl fmt::Display for Seen {
                 )
             }
             Self::Wrong { tag } => {
-                write!(f, "signs with key {tag}, and the signature is not good now: look at its clock")
+                write!(f, "signs with key {tag}, and the signature is not good now: look at both clocks")
             }
         }
     }

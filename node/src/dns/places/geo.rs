@@ -43,9 +43,11 @@ impl Geo {
         if has_place { Ok(geo) } else { Err(GeoError::NoPlaces(geo.0.metadata().database_type.clone())) }
     }
 
-    /// Where an address is, degrees of latitude and longitude.
-    pub fn find(&self, address: IpAddr) -> Option<[f64; 2]> {
-        at(&self.0.lookup(address.to_canonical()).ok()?)
+    /// Where an address is of which so many bits are known, degrees of latitude and longitude.
+    pub fn find(&self, address: IpAddr, bits: u8) -> Option<[f64; 2]> {
+        let found = self.0.lookup(address.to_canonical()).ok()?;
+        // A wider network may be in many places.
+        at(&found).filter(|_| found.network().is_ok_and(|network| network.prefix() <= bits))
     }
 }
 
@@ -145,7 +147,12 @@ pub(crate) mod tests {
             ("192.0.2.1", None),
             ("2001:db8::1", None),
         ] {
-            assert_eq!(geo.find(address.parse().unwrap()), place, "{address}");
+            assert_eq!(geo.find(address.parse().unwrap(), u8::MAX), place, "{address}");
+        }
+        for (address, bits, is_known) in
+            [("187.128.0.0", 9, true), ("187.128.0.0", 8, false), ("2001:720::", 31, false)]
+        {
+            assert_eq!(geo.find(address.parse().unwrap(), bits).is_some(), is_known, "{address}/{bits}");
         }
         let said = Geo::open(&write(&database("GeoLite2-ASN", &places[2..]))).unwrap_err().to_string();
         assert!(said.contains("GeoLite2-ASN") && said.contains("City"), "{said}");
