@@ -93,8 +93,9 @@ impl Chain {
         places.into_iter().filter_map(|at| self.link(at, ttl)).collect()
     }
 
-    /// All names and what each has, for tests that ask for all of it.
-    pub fn names(&self) -> impl Iterator<Item = (&Name, &BTreeSet<RecordType>)> {
+    /// All names and what each has.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> impl Iterator<Item = (&Name, &BTreeSet<RecordType>)> {
         self.names.iter().map(|(name, kinds)| (name, kinds))
     }
 }

@@ -2,10 +2,6 @@
 
 use std::{fmt, fs, io, path::Path};
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
-};
 use hickory_proto::{
     dnssec::{
         Algorithm, DigestType, SigningKey as _, TBS,
@@ -72,8 +68,8 @@ impl ZoneKey {
     /// # Errors
     /// [`ZoneKeyError::NoKey`] if this machine has no random numbers.
     pub fn make() -> Result<String, ZoneKeyError> {
-        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
-        Ok(pem::encode(&pem::Pem::new(TAG, made.map_err(|_| ZoneKeyError::NoKey)?.as_ref())))
+        let made = EcdsaSigningKey::generate_pkcs8(ALGORITHM).map_err(|_| ZoneKeyError::NoKey)?;
+        Ok(pem::encode(&pem::Pem::new(TAG, made.secret_pkcs8_der())))
     }
 
     /// Reads a file that others may not read.
