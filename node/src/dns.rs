@@ -91,12 +91,13 @@ impl Default for DnsConfig {
     }
 }
 
-fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+/// One value, or a list of them.
+fn one_or_several<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "write \"places.txt\", or several: [\"own.txt\", \"GeoLite2-City.mmdb\"]")]
-    enum Written {
-        One(PathBuf),
-        Several(Vec<PathBuf>),
+    #[serde(untagged, expecting = "write one as \"…\", or several: [\"…\", \"…\"]")]
+    enum Written<T> {
+        One(T),
+        Several(Vec<T>),
     }
     Ok(match Written::deserialize(from)? {
         Written::One(one) => vec![one],

@@ -18,7 +18,7 @@ use difusor_proto::units::Span;
 use hickory_proto::rr::Name;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{DnsConfigError, parse_name};
+use super::{DnsConfigError, one_or_several, parse_name};
 
 /// Servers, at most.
 const MAX_SERVERS: usize = 8;
@@ -28,7 +28,7 @@ const MAX_SERVERS: usize = 8;
 #[serde(default, deny_unknown_fields)]
 pub struct UpdateConfig {
     /// The first that answers is told; none if nobody is.
-    #[serde(deserialize_with = "one_or_several")]
+    #[serde(deserialize_with = "servers")]
     pub server: Vec<SocketAddr>,
     /// The zone that they have.
     pub zone: String,
@@ -67,22 +67,12 @@ pub struct Plan {
     pub key: PathBuf,
 }
 
-fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SocketAddr>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "write \"192.0.2.53:53\", or several: [\"192.0.2.53:53\", \"[2001:db8::53]:53\"]")]
-    enum Written {
-        One(String),
-        Several(Vec<String>),
-    }
-    let written = match Written::deserialize(from)? {
-        Written::One(one) => vec![one],
-        Written::Several(several) => several,
-    };
+fn servers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SocketAddr>, D::Error> {
     let parse = |text: String| {
         text.parse()
             .map_err(|_| D::Error::custom(format!("`{text}`: write address and port, such as \"192.0.2.53:53\"")))
     };
-    written.into_iter().map(parse).collect()
+    one_or_several::<_, String>(from)?.into_iter().map(parse).collect()
 }
 
 impl UpdateConfig {
